@@ -1,0 +1,63 @@
+"""Assembles one life's HTTP application: routes, the request port, the journal of requests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from mockserver.comfyui.routes import all_routes
+from mockserver.comfyui.routes.websocket import LIFE_HEADER
+from mockserver.comfyui.server import SERVER, ComfyServer
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
+
+
+def make_app(server: ComfyServer) -> web.Application:
+    """The application that answers on the public port."""
+    app = web.Application(middlewares=[_journal_request, _request_port], client_max_size=104857600)
+    app[SERVER] = server
+    app.add_routes(list(all_routes()))
+    if not server.settings.strict:
+        app.on_response_prepare.append(_name_life)
+    return app
+
+
+@web.middleware
+async def _journal_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Records each request with its answer; a websocket's when it is answered, which is at its end."""
+    began = time.monotonic()
+    status: int | None = None
+    try:
+        response = await handler(request)
+        status = response.status
+    except web.HTTPException as answer:
+        status = answer.status
+        raise
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        status = 500
+        raise
+    finally:
+        request.app[SERVER].journal.record(
+            "request",
+            method=request.method,
+            path=request.path_qs,
+            status=status,
+            seconds=round(time.monotonic() - began, 6),
+        )
+    return response
+
+
+@web.middleware
+async def _request_port(request: web.Request, handler: Handler) -> web.StreamResponse:
+    port = request.app[SERVER].ports.request
+    return await (handler(request) if port is None else port(request, handler))
+
+
+async def _name_life(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers[LIFE_HEADER] = request.app[SERVER].settings.life_id

@@ -1,0 +1,43 @@
+"""Where faults attach. Every port is empty until one is set; ``comfyui`` calls them and knows no fault."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from aiohttp import web
+    from aiohttp.typedefs import Handler
+
+    from mockserver.comfyui.execution import Step
+    from mockserver.comfyui.messages import AnyMessage
+    from mockserver.comfyui.queue import QueueItem
+    from mockserver.comfyui.sockets import Socket
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Ports:
+    """The six places at which something can be made to go wrong on purpose."""
+
+    transport: Callable[[asyncio.Protocol], asyncio.Protocol] | None = None
+    """Bytes: wraps the protocol of each connection that is accepted."""
+
+    request: Callable[[web.Request, Handler], Awaitable[web.StreamResponse]] | None = None
+    """Requests: answers instead of the handler, or calls it."""
+
+    upgrade: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
+    """Upgrade decision: an answer that refuses the websocket, or None to go on."""
+
+    outgoing: Callable[[AnyMessage, Socket], Awaitable[Sequence[bytes]]] | None = None
+    """Outgoing messages: the frames that go to this socket in place of the message's own."""
+
+    step: Callable[[QueueItem, Step], Awaitable[None]] | None = None
+    """Execution: called before each step of a run; may wait, or raise ``NodeFailure`` or ``Interrupted``."""
+
+    history: Callable[[QueueItem, Json], Awaitable[Json | None]] | None = None
+    """History: the entry to write in place of the given one, or None to write none."""

@@ -1,0 +1,171 @@
+"""Open websockets, and the one publisher through which all messages go, in one order for everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import WSMsgType, web
+
+from mockserver import frames
+from mockserver.comfyui import messages
+from mockserver.comfyui.messages import AnyMessage, Message
+
+if TYPE_CHECKING:
+    from mockserver.comfyui.ports import Ports
+    from mockserver.journal import Journal
+
+Json = dict[str, Any]
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""Longest message that a client may send; a longer one closes its socket with 1009 (recorded)."""
+
+
+def encode(message: AnyMessage) -> bytes:
+    """The message as one websocket frame."""
+    opcode = frames.TEXT if isinstance(message, Message) else frames.BINARY
+    return frames.frame(opcode, message.payload())
+
+
+class Socket:
+    """One open websocket. Messages are written to its transport as frames of our own."""
+
+    def __init__(self, number: int, sid: str, request: web.Request, response: web.WebSocketResponse) -> None:
+        self.number = number
+        self.sid = sid
+        self.response = response
+        self.feature_flags: Json = {}
+        self._request = request
+        self._may_negotiate = True
+
+    async def write(self, data: bytes) -> None:
+        """Writes bytes and waits while the transport is paused, as the real one does. A dead socket takes nothing."""
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            return
+        transport.write(data)
+        protocol = self._request.protocol
+        if protocol._paused:
+            try:
+                await protocol._drain_helper()
+            except ConnectionError:
+                return
+
+    def negotiate(self, text: str) -> bool:
+        """Takes a client's message. True if it set feature flags: only the first message that is an object can."""
+        if not self._may_negotiate:
+            return False
+        try:
+            message = json.loads(text)
+        except ValueError:
+            return False
+        if not isinstance(message, dict):
+            return False
+        self._may_negotiate = False
+        if message.get("type") != "feature_flags":
+            return False
+        self.feature_flags = message.get("data", {})
+        return True
+
+
+class Sockets:
+    """Registry of the open websockets by sid, and their publisher.
+
+    A sid belongs to the newest socket under it; an older one stays open and gets nothing. When the older one closes the
+    newer one is unregistered too (recorded: a fault of the real server).
+    """
+
+    def __init__(self, ports: Ports, journal: Journal) -> None:
+        self._ports = ports
+        self._journal = journal
+        self._registered: dict[str, Socket] = {}
+        self._open: dict[int, Socket] = {}
+        self._numbers = itertools.count(1)
+        self._outbox: asyncio.Queue[tuple[AnyMessage, str | None]] = asyncio.Queue()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def is_connected(self, sid: str) -> bool:
+        """Whether messages for this sid reach anybody."""
+        return sid in self._registered
+
+    def publish(self, message: AnyMessage, sid: str | None = None) -> None:
+        """Queues a message for the owner of a sid, or for all."""
+        self._outbox.put_nowait((message, sid))
+
+    async def publish_forever(self) -> None:
+        """Sends what is published. One socket that does not read holds everybody, as in the real server."""
+        while True:
+            message, sid = await self._outbox.get()
+            if sid is None:
+                await self._send(message, list(self._registered.values()))
+            elif sid in self._registered:
+                await self._send(message, [self._registered[sid]])
+            else:
+                self._record_sent(message, [])
+
+    async def serve(
+        self, request: web.Request, response: web.WebSocketResponse, welcome: list[AnyMessage], sid: str, flags: Json
+    ) -> None:
+        """Serves one websocket, already upgraded, until it closes. ``welcome`` goes to it before anything else."""
+        socket = Socket(next(self._numbers), sid, request, response)
+        self._registered[sid] = socket
+        self._open[socket.number] = socket
+        self._journal.record("socket_opened", socket=socket.number, client_id=sid, remote=_peer(request))
+        try:
+            for message in welcome:
+                await self._send(message, [socket])
+            async for received in response:
+                await self._receive(socket, received, flags)
+        finally:
+            self._registered.pop(sid, None)
+            del self._open[socket.number]
+            self._journal.record("socket_closed", socket=socket.number, client_id=sid, code=response.close_code)
+
+    async def close_all(self, code: int, reason: str, timeout: float) -> None:
+        """Closes every socket with a close frame, and waits at most ``timeout`` seconds for the replies."""
+        closing = [
+            asyncio.ensure_future(socket.response.close(code=code, message=reason.encode()))
+            for socket in self._open.values()
+        ]
+        if closing:
+            await asyncio.wait(closing, timeout=timeout)
+
+    async def _receive(self, socket: Socket, received: Any, flags: Json) -> None:
+        text: str | None = received.data if received.type is WSMsgType.TEXT else None
+        self._journal.record("message_received", socket=socket.number, text=text, length=len(received.data or ""))
+        if text is not None and socket.negotiate(text):
+            await self._send(messages.feature_flags(flags), [socket])
+
+    async def _send(self, message: AnyMessage, receivers: list[Socket]) -> None:
+        self._record_sent(message, receivers)
+        outgoing = self._ports.outgoing
+        frame = encode(message)
+        for socket in receivers:
+            if outgoing is None:
+                await socket.write(frame)
+            else:
+                for replacement in await outgoing(message, socket):
+                    await socket.write(replacement)
+
+    def _record_sent(self, message: AnyMessage, receivers: list[Socket]) -> None:
+        numbers = [socket.number for socket in receivers]
+        if isinstance(message, Message):
+            self._journal.record("message_sent", type=message.type, data=message.data, sockets=numbers)
+        else:
+            length = len(message.content) + 4
+            self._journal.record("message_sent", type=f"binary_{message.event}", length=length, sockets=numbers)
+
+
+def new_sid() -> str:
+    """A sid for a client that gave none: 32 hexadecimal digits without dashes (recorded)."""
+    return uuid.uuid4().hex
+
+
+def _peer(request: web.Request) -> str:
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    return f"{peer[0]}:{peer[1]}" if peer else ""

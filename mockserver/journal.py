@@ -1,0 +1,51 @@
+"""The life's record: one JSON object a line, complete up to the moment of a SIGKILL.
+
+The format is written down in ``journal.schema.json`` beside this file. Records are handed to the kernel one by one,
+so that nothing is lost with the process. ``at`` is the system-wide monotonic clock in seconds; the first record anchors
+it to the wall clock and names the boot, so that journals of several processes share one clock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+FORMAT_VERSION = 1
+SCHEMA_FILE = Path(__file__).with_name("journal.schema.json")
+
+
+class Journal:
+    """Append-only, time-stamped record of one life. Without a file it keeps nothing."""
+
+    def __init__(self, path: Path | None, **party: Any) -> None:
+        """Opens the file, which must not exist yet, and writes the anchor record with the fields of ``party``."""
+        self._file = None if path is None else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        self.record("journal", **anchor(), **party)
+
+    def record(self, kind: str, **fields: Any) -> None:
+        """Appends one record. ``fields`` must be JSON values; others are written as their ``str()``."""
+        if self._file is None:
+            return
+        line = json.dumps({"at": round(time.monotonic(), 6), "kind": kind, **fields}, default=str)
+        os.write(self._file, line.encode() + b"\n")
+
+
+def anchor() -> dict[str, Any]:
+    """Fields of a journal's first record: what ties its monotonic clock to a boot and to the wall clock."""
+    return {
+        "format": FORMAT_VERSION,
+        "boot_id": _boot_id(),
+        "monotonic": round(time.monotonic(), 6),
+        "wall": datetime.now(timezone.utc).isoformat(),
+    }
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"

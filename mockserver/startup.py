@@ -1,0 +1,148 @@
+"""From settings to a life that serves, and to its end: ready line, signals, lifeline."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from mockserver.app import make_app
+from mockserver.comfyui.ports import Ports
+from mockserver.comfyui.server import ComfyServer
+from mockserver.control.api import make_control_app
+from mockserver.journal import Journal
+from mockserver.listening import Listener, PortTaken
+from mockserver.version import __version__
+
+if TYPE_CHECKING:
+    from mockserver.settings import Settings
+
+log = logging.getLogger("mockserver")
+
+_PR_SET_PDEATHSIG = 1
+
+
+def run(settings: Settings) -> int:
+    """Runs one life to its end and returns its exit status."""
+    if settings.kill_with_parent:
+        _ask_for_death_with_parent()
+    logging.basicConfig(
+        level=settings.log_level, stream=sys.stderr, format="%(asctime)s.%(msecs)03d %(message)s", datefmt="%H:%M:%S"
+    )
+    try:
+        listener = Listener.bind(settings.listen, settings.port)
+        journal = Journal(settings.journal, party="server", life_id=settings.life_id, pid=os.getpid())
+    except PortTaken as taken:
+        sys.stderr.write(f"{taken} Choose another one with --port, or any free one with --port 0.\n")
+        return 1
+    except OSError as failure:
+        sys.stderr.write(f"The mock server cannot start: {failure}.\n")
+        return 1
+    asyncio.run(_Life(settings, listener, journal).run())
+    return 0
+
+
+class _Life:
+    def __init__(self, settings: Settings, listener: Listener, journal: Journal) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._journal = journal
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serves until it is told to stop."""
+        self._listen_to_signals()
+        server = ComfyServer(self._settings, Ports(), self._journal)
+        public = web.AppRunner(make_app(server), handle_signals=False, access_log=None, shutdown_timeout=0)
+        control = web.AppRunner(
+            make_control_app(server, self._listener.port), handle_signals=False, access_log=None, shutdown_timeout=0
+        )
+        control_listener = Listener.bind(["127.0.0.1"], 0)
+        for runner, listener in ((control, control_listener), (public, self._listener)):
+            await runner.setup()
+            await listener.serve(runner, server.ports)
+        server.start()
+        self._report_ready(f"http://127.0.0.1:{control_listener.port}")
+        await self._stopping.wait()
+
+        self._listener.close()
+        if not self._settings.strict:
+            await server.sockets.close_all(
+                self._settings.close_code, self._settings.close_reason, self._settings.grace_time
+            )
+        await server.stop()
+        control_listener.close()
+        for runner in (public, control):
+            await runner.cleanup()
+        self._journal.record("life", state="stopped")
+        log.info("stopped")
+
+    def _report_ready(self, control_url: str) -> None:
+        host = self._settings.listen[0]
+        where = f"{f'[{host}]' if ':' in host else host}:{self._listener.port}"
+        self._journal.record("life", state="ready", port=self._listener.port, control_url=control_url)
+        if self._settings.supervised:
+            ready = {
+                "port": self._listener.port,
+                "pid": os.getpid(),
+                "life_id": self._settings.life_id,
+                "control_url": control_url,
+            }
+            _say(json.dumps(ready))
+            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever is printed later belongs to the log
+            threading.Thread(
+                target=self._read_orders, args=(asyncio.get_running_loop(),), name="lifeline", daemon=True
+            ).start()
+            log.info("life %s listens on http://%s", self._settings.life_id, where)
+        else:
+            _say(
+                f"Mock ComfyUI {__version__} listens on http://{where} (websocket ws://{where}/ws). "
+                "Stop it with Ctrl-C."
+            )
+
+    def _stop(self, order: str) -> None:
+        log.info("stopping: %s", order)
+        self._journal.record("life", state="stopping", order=order)
+        self._stopping.set()
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def handle(number: int, _frame: object) -> None:
+            # The default action is back from here on: a second signal ends the process at once.
+            signal.signal(number, signal.SIG_DFL)
+            loop.call_soon_threadsafe(self._stop, signal.Signals(number).name)
+
+        signal.signal(signal.SIGINT, handle)
+        if not self._settings.strict:  # the real server has no handler for SIGTERM and ends by the signal
+            signal.signal(signal.SIGTERM, handle)
+
+    def _read_orders(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Reads orders from stdin; its end is the end of whoever started this life, and so of the life."""
+        unread = b""
+        while data := os.read(sys.stdin.fileno(), 4096):
+            *orders, unread = (unread + data).split(b"\n")
+            if b"stop" in (order.strip() for order in orders):
+                loop.call_soon_threadsafe(self._stop, "stop on stdin")
+        self._journal.record("life", state="ended", order="end of stdin")
+        os._exit(0)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _ask_for_death_with_parent() -> None:
+    """Lets the kernel kill this process when the thread that started it ends; nothing else ends a frozen process."""
+    if sys.platform == "linux":
+        libc: Any = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
