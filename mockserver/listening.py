@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BACKLOG = 128
 
 
-class PortTaken(Exception):  # noqa: N818 - says what is the case
+class PortTaken(Exception):
     """Somebody else has the port."""
 
 
@@ -101,7 +101,11 @@ def _holder_of(port: int) -> str:
     except psutil.Error:
         return "another process (the system does not tell which)"
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and getattr(connection.laddr, "port", None) == port and connection.pid:
+        if (
+            connection.status == psutil.CONN_LISTEN
+            and getattr(connection.laddr, "port", None) == port
+            and connection.pid
+        ):
             try:
                 process = psutil.Process(connection.pid)
                 return f"process {process.pid} ({' '.join(process.cmdline()) or process.name()})"

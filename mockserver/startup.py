@@ -35,7 +35,10 @@ def run(settings: Settings) -> int:
     if settings.kill_with_parent:
         _ask_for_death_with_parent()
     logging.basicConfig(
-        level=settings.log_level, stream=sys.stderr, format="%(asctime)s.%(msecs)03d %(message)s", datefmt="%H:%M:%S"
+        level=settings.log_level,
+        stream=sys.stderr,
+        format="%(asctime)s.%(msecs)03d %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
     )
     try:
         listener = Listener.bind(settings.listen, settings.port)

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-class Interrupted(Exception):  # noqa: N818 - a state of the run, not an error
+class Interrupted(Exception):
     """Thrown into a run: the prompt was interrupted."""
 
 
-class NodeFailure(Exception):  # noqa: N818 - the node fails, not the server
+class NodeFailure(Exception):
     """Thrown into a run: the node fails with this error."""
 
     def __init__(self, exception_type: str, exception_message: str, traceback: list[str] | None = None) -> None:

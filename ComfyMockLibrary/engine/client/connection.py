@@ -1,0 +1,147 @@
+"""One websocket connection, from handshake to end, on websocket-client. Used by one thread alone."""
+
+from __future__ import annotations
+
+import selectors
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import websocket
+from websocket import ABNF
+
+from ComfyMockLibrary.engine.client.wire import Patience, TlsWireSocket, WireSocket, open_connection
+from ComfyMockLibrary.engine.deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ComfyMockLibrary.engine.endpoint import Endpoint
+
+LIFE_HEADER = "x-mock-life"
+ABNORMAL_CLOSURE = 1006
+MAX_MESSAGE_BYTES = 256 * 1024 * 1024
+"""Longest message that is waited for; a server that announces a longer one is out of its mind."""
+
+
+class OpenFailed(Exception):
+    """No connection could be had."""
+
+
+@dataclass(frozen=True)
+class Lost(Exception):
+    """The connection is over."""
+
+    code: int
+    reason: str
+    cause: str
+
+    def facts(self) -> dict[str, Any]:
+        """What the event says."""
+        return {"code": self.code, "reason": self.reason, "cause": self.cause}
+
+
+class Connection:
+    """An open websocket."""
+
+    def __init__(self, socket: Any, wire: WireSocket | TlsWireSocket) -> None:
+        """``socket`` is websocket-client's, upgraded on ``wire``."""
+        self._socket = socket
+        self._wire = wire
+        headers = socket.getheaders() or {}
+        self.life_id: str | None = headers.get(LIFE_HEADER)
+
+    @classmethod
+    def open(cls, endpoint: Endpoint, client_id: str, headers: Mapping[str, str], patience: Patience) -> Connection:
+        """Connects and upgrades, all within the patience. Raises OpenFailed, or Abandoned."""
+        socket: Any = websocket.WebSocket()  # its methods have no types
+        try:
+            wire = open_connection(endpoint.host, endpoint.port, tls=endpoint.tls, patience=patience)
+        except TimeoutError:
+            raise OpenFailed(f"no connection within {patience.deadline.timeout:g} s") from None
+        except OSError as failure:
+            raise OpenFailed(str(failure)) from failure
+        try:
+            socket.connect(
+                endpoint.ws_url(client_id), socket=wire, header=dict(headers), redirect_limit=0, suppress_origin=True
+            )
+        except websocket.WebSocketBadStatusException as refused:
+            raise OpenFailed(f"upgrade refused with status {refused.status_code}") from refused
+        except websocket.WebSocketTimeoutException:
+            raise OpenFailed(f"upgrade not answered within {patience.deadline.timeout:g} s") from None
+        except (websocket.WebSocketException, OSError, ValueError) as failure:
+            raise OpenFailed(f"upgrade failed: {failure}") from failure
+        wire.patience = None
+        return cls(socket, wire)
+
+    def fileno(self) -> int:
+        """What to wait for."""
+        return self._wire.fileno()
+
+    @property
+    def bytes_received(self) -> int:
+        """Everything that has come from the server: proof of life."""
+        return self._wire.bytes_received
+
+    def receive(self) -> Iterator[str | bytes]:
+        """The messages that have come, without waiting for more. Raises Lost when there will be none."""
+        while True:
+            try:
+                opcode, frame = self._socket.recv_data_frame(control_frame=True)
+            except websocket.WebSocketTimeoutException:
+                self._refuse_monsters()
+                return
+            except websocket.WebSocketConnectionClosedException:
+                raise Lost(ABNORMAL_CLOSURE, "", "end of stream without close frame") from None
+            except (websocket.WebSocketException, UnicodeDecodeError) as violation:
+                raise Lost(1002, "", f"protocol error: {violation}") from violation
+            except OSError as failure:
+                raise Lost(ABNORMAL_CLOSURE, "", str(failure)) from failure
+            if opcode == ABNF.OPCODE_TEXT:
+                yield frame.data.decode()
+            elif opcode == ABNF.OPCODE_BINARY:
+                yield frame.data
+            elif opcode == ABNF.OPCODE_CLOSE:
+                raise _lost_by_close_frame(frame.data)
+
+    def ping(self) -> None:
+        """Sends a ping. Raises Lost."""
+        self._send(b"", ABNF.OPCODE_PING)
+
+    def send(self, text: str) -> None:
+        """Sends a text message. Raises Lost."""
+        self._send(text, ABNF.OPCODE_TEXT)
+
+    def close(self, code: int, timeout: float) -> None:
+        """Closes with a close frame and waits, at most ``timeout`` seconds, for the server's."""
+        deadline = Deadline(timeout)
+        try:
+            self._send(struct.pack("!H", code), ABNF.OPCODE_CLOSE)
+            while True:
+                for _ in self.receive():
+                    pass  # too late for anybody
+                Patience(timeout).wait(self, selectors.EVENT_READ, deadline)
+        except (Lost, TimeoutError):
+            self.drop()
+
+    def drop(self) -> None:
+        """Closes without a word."""
+        self._socket.shutdown()
+
+    def _send(self, payload: str | bytes, opcode: int) -> None:
+        try:
+            self._socket.send(payload, opcode)
+        except (websocket.WebSocketException, OSError) as failure:
+            raise Lost(ABNORMAL_CLOSURE, "", f"sending failed: {failure}") from failure
+
+    def _refuse_monsters(self) -> None:
+        announced = self._socket.frame_buffer.length
+        if announced is not None and announced > MAX_MESSAGE_BYTES:
+            raise Lost(1009, "", f"message of {announced} bytes announced")
+
+
+def _lost_by_close_frame(payload: bytes) -> Lost:
+    if len(payload) < 2:
+        return Lost(1005, "", "close frame without code")
+    (code,) = struct.unpack_from("!H", payload)
+    return Lost(code, payload[2:].decode(errors="replace"), "close frame")

@@ -1,0 +1,97 @@
+"""The clients of one library instance: by alias, with the mock server that each belongs to."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from ComfyMockLibrary.engine.client.comfy_client import ClientOptions, ComfyClient
+from ComfyMockLibrary.engine.records import file_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ComfyMockLibrary.engine.endpoint import Endpoint
+    from ComfyMockLibrary.engine.servers import MockServer
+
+_client_numbers = itertools.count(1)
+
+
+class ClientManager:
+    """Makes, finds and closes clients."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str, ComfyClient] = {}
+        self._servers: dict[str, MockServer] = {}
+        self._current: ComfyClient | None = None
+
+    @property
+    def clients(self) -> list[ComfyClient]:
+        """All clients, oldest first."""
+        return list(self._clients.values())
+
+    def new(
+        self,
+        endpoint: Endpoint,
+        options: ClientOptions | None = None,
+        *,
+        server: MockServer | None = None,
+        alias: str | None = None,
+        client_id: str | None = None,
+        directory: Path | None = None,
+    ) -> ComfyClient:
+        """Makes a client, not connected yet, and makes it the current one. Raises ValueError for a known alias.
+
+        ``server`` is the mock server at the endpoint, if it is one of ours; ``directory`` takes the client's journal.
+        """
+        alias = alias or f"client-{next(_client_numbers)}"
+        if alias in self._clients:
+            raise ValueError(f"There is a client {alias!r} already. Close it, or choose another alias.")
+        file = None if directory is None else directory / f"{file_name(alias)}.journal.jsonl"
+        client = ComfyClient(endpoint, options, alias=alias, client_id=client_id, journal_file=file)
+        self._clients[alias] = client
+        if server is not None:
+            self._servers[alias] = server
+        self._current = client
+        return client
+
+    def get(self, client: str | ComfyClient | None = None) -> ComfyClient:
+        """A client by alias or handle; the current one if left out. Raises ValueError."""
+        if client is None:
+            if self._current is None:
+                raise ValueError("There is no client. Connect one with `Connect Client`.")
+            return self._current
+        if isinstance(client, ComfyClient):
+            if client not in self._clients.values():
+                raise ValueError(f"The client {client.alias!r} is closed. Connect a new one.")
+            return client
+        if client not in self._clients:
+            raise ValueError(f"There is no client {client!r}. Known: {', '.join(self._clients) or 'none'}.")
+        return self._clients[client]
+
+    def server_of(self, client: ComfyClient) -> MockServer | None:
+        """The mock server that a client belongs to; None if it was given a URL of some other server."""
+        return self._servers.get(client.alias)
+
+    def of_server(self, server: MockServer) -> list[ComfyClient]:
+        """The clients that belong to a mock server."""
+        return [client for client in self.clients if self.server_of(client) is server]
+
+    def switch(self, client: str | ComfyClient) -> ComfyClient:
+        """Makes a client the current one. Returns the one that was current before."""
+        previous = self.get()
+        self._current = self.get(client)
+        return previous
+
+    def close_client(self, client: ComfyClient) -> None:
+        """Closes a client and forgets it."""
+        client.close()
+        self._clients.pop(client.alias, None)
+        self._servers.pop(client.alias, None)
+        if self._current is client:
+            self._current = next(reversed(self._clients.values()), None)
+
+    def close(self) -> None:
+        """Closes all clients, the latest first."""
+        for client in reversed(self.clients):
+            self.close_client(client)

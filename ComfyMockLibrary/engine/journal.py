@@ -1,0 +1,116 @@
+"""A client's record: append-only events, and the cursor from which waits look on."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from ComfyMockLibrary.engine.deadline import now
+from ComfyMockLibrary.engine.records import RecordFile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from ComfyMockLibrary.types import EventSource
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a client saw."""
+
+    index: int
+    """Position in the client's journal, from 0."""
+
+    name: str
+    """What happened: a connection event such as ``reconnected``, or the type of a server message."""
+
+    source: EventSource
+    """``client`` for its own connection state, ``server`` for a message."""
+
+    data: Mapping[str, Any]
+    """The message's data, or facts about the connection."""
+
+    at: float
+    """When it was received: monotonic seconds."""
+
+    client: str
+    """Alias of the client."""
+
+    life_id: str | None = None
+    """Life of the mock server that it came from; None if there was none, or for servers that have no life id."""
+
+    wall: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    """The same moment on the wall clock."""
+
+    def __str__(self) -> str:
+        return f"{self.name} {_brief(self.data)}".strip()
+
+
+class EventJournal:
+    """The events of one client. All access is guarded by ``condition``, which each new event notifies."""
+
+    def __init__(self, client: str, client_id: str, file: Path | None = None) -> None:
+        self.condition = threading.Condition(threading.RLock())
+        self.cursor = 0
+        self._client = client
+        self._events: list[Event] = []
+        party = {"party": "client", "client": client, "client_id": client_id}
+        self._file = None if file is None else RecordFile(file, party)
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def __enter__(self) -> None:
+        self.condition.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.condition.release()
+
+    def append(self, name: str, source: EventSource, data: Mapping[str, Any], life_id: str | None) -> Event:
+        """Adds an event and wakes whoever waits for one."""
+        with self.condition:
+            event = Event(len(self._events), name, source, data, now(), self._client, life_id)
+            self._events.append(event)
+            if self._file is not None:
+                fields = {"index": event.index, "name": name, "source": source, "data": data, "life_id": life_id}
+                self._file.write(event.at, "event", fields)
+            self.condition.notify_all()
+            return event
+
+    def since(self, position: int) -> list[Event]:
+        """The events from a position on."""
+        with self.condition:
+            return self._events[position:]
+
+    def set_cursor(self) -> None:
+        """Moves the cursor behind the last event: waits look only at what comes from now on."""
+        with self.condition:
+            self.cursor = len(self._events)
+
+    def move_cursor(self, position: int) -> None:
+        """Moves the cursor forward to a position; it never goes back."""
+        with self.condition:
+            self.cursor = max(self.cursor, position)
+
+    def close(self) -> None:
+        """Closes the journal's file."""
+        with self.condition:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+
+def _brief(data: Mapping[str, Any]) -> str:
+    """Data in a line: names and values, long ones cut."""
+    return " ".join(f"{name}={_cut(value)}" for name, value in data.items())
+
+
+def _cut(value: object) -> str:
+    text = f"<{len(value)} bytes>" if isinstance(value, bytes) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

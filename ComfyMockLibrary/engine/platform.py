@@ -1,0 +1,132 @@
+"""The one seam for what differs between systems: signals, freezing, holding a port."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from ComfyMockLibrary.engine.deadline import Deadline, wait_until
+from ComfyMockLibrary.types import StopSignal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IS_WINDOWS = sys.platform == "win32"
+
+
+def own_group() -> dict[str, Any]:
+    """Arguments for ``Popen`` that keep Ctrl-C in the terminal away from a child: its parent decides."""
+    if IS_WINDOWS:
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined,unused-ignore]
+    return {"start_new_session": True}
+
+
+def dies_with_parent() -> bool:
+    """Whether the kernel can be asked to kill a child, frozen or not, when the thread that started it ends."""
+    return sys.platform == "linux"
+
+
+def send_stop(process: subprocess.Popen[bytes], stop: StopSignal) -> None:
+    """Ends a process the given way. Windows has no signals: there a graceful stop is an order on its stdin."""
+    if stop is StopSignal.SIGKILL:
+        process.kill()
+    elif IS_WINDOWS:
+        assert process.stdin is not None
+        process.stdin.write(b"stop\n")
+        process.stdin.flush()
+    else:
+        process.send_signal(getattr(signal, stop.value))
+
+
+def freeze(pid: int) -> None:
+    """Stops a process where it is. Returns when it stands still: the signal alone takes its time."""
+    process = psutil.Process(pid)
+    process.suspend()
+    if not IS_WINDOWS:
+        wait_until(lambda: process.status() == psutil.STATUS_STOPPED or None, Deadline(5.0), interval=0.001)
+
+
+def thaw(pid: int) -> None:
+    """Lets a frozen process go on."""
+    psutil.Process(pid).resume()
+
+
+def describe_exit(status: int) -> str:
+    """An exit status in words, for example ``exit status 1`` or ``SIGKILL``."""
+    if status < 0:
+        with suppress(ValueError):
+            return signal.Signals(-status).name
+    return f"exit status {status}"
+
+
+def holder_of(port: int) -> str:
+    """The process that listens on a port, as far as the system tells."""
+    for process in _listeners(port):
+        with suppress(psutil.Error):
+            return f"process {process.pid} ({' '.join(process.cmdline()) or process.name()})"
+    return "another process (the system does not tell which)"
+
+
+def _listeners(port: int) -> Iterator[psutil.Process]:
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.Error:
+        return
+    for connection in connections:
+        if connection.status == psutil.CONN_LISTEN and getattr(connection.laddr, "port", None) == port:
+            with suppress(psutil.Error, TypeError):
+                yield psutil.Process(connection.pid)
+
+
+class PortHolder:
+    """Holds a port on 127.0.0.1 and, where there is IPv6, on ::1, from before a server's first start to its end.
+
+    The sockets are bound and never listen. With SO_REUSEADDR on both sides the server can listen on the port all the
+    same, and while it is down clients are refused and nobody gets the port by chance. On Windows nothing can be held
+    that way: the number is only remembered.
+    """
+
+    def __init__(self, port: int) -> None:
+        """``port`` 0 takes any free one. Raises RuntimeError when somebody has the port."""
+        self._sockets: list[socket.socket] = []
+        try:
+            self.port = self._hold(socket.AF_INET, "127.0.0.1", port)
+        except OSError as failure:
+            if failure.errno != errno.EADDRINUSE:
+                raise
+            raise RuntimeError(
+                f"Port {port} is taken by {holder_of(port)}. End it, or choose another port, or leave the port out to "
+                "get any free one."
+            ) from None
+        with suppress(OSError):  # no IPv6 here, or the number is taken there: then it is not ours to hold
+            self._hold(socket.AF_INET6, "::1", self.port)
+        if IS_WINDOWS:
+            self.release()
+
+    def release(self) -> None:
+        """Gives the port back."""
+        for each in self._sockets:
+            each.close()
+        self._sockets = []
+
+    def _hold(self, family: socket.AddressFamily, address: str, port: int) -> int:
+        holder = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            if not IS_WINDOWS:
+                holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            holder.bind((address, port))
+        except BaseException:
+            holder.close()
+            raise
+        self._sockets.append(holder)
+        number: int = holder.getsockname()[1]
+        return number

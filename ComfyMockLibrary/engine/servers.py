@@ -1,0 +1,391 @@
+"""Mock servers over all their lives: start, kill, freeze and restart them on the same port."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+import threading
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ComfyMockLibrary.engine import platform
+from ComfyMockLibrary.engine.deadline import Deadline, pause
+from ComfyMockLibrary.engine.endpoint import Endpoint
+from ComfyMockLibrary.engine.launcher import LaunchedLife, Launcher, LifeSettings, NotReady, PopenLauncher
+from ComfyMockLibrary.engine.records import file_name
+from ComfyMockLibrary.types import StopSignal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_server_numbers = itertools.count(1)
+
+_OWN_OPTIONS = ("--port", "--journal", "--life-id", "--supervised", "--kill-with-parent")
+_LOG_EXCERPT_LINES = 20
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How a server behaves. None leaves a setting at the server's own default. Times are in seconds."""
+
+    status_interval: float | None = None
+    node_duration: float | None = None
+    strict: bool = False
+    raw: tuple[str, ...] = ()
+    """Any further options of ``python -m mockserver``, as on its command line."""
+
+    def command_line(self) -> tuple[str, ...]:
+        """The options as the server takes them. Raises ValueError for one that is the library's own."""
+        for option in self.raw:
+            name = option.partition("=")[0]
+            if name in _OWN_OPTIONS:
+                raise ValueError(f"The library sets {name} itself; the port is given as port=8188.")
+        options: list[str] = []
+        if self.status_interval is not None:
+            options += ["--status-interval", str(self.status_interval)]
+        if self.node_duration is not None:
+            options += ["--node-duration", str(self.node_duration)]
+        if self.strict:
+            options.append("--strict")
+        return (*options, *self.raw)
+
+
+@dataclass
+class Life:
+    """One run of the server process between start and end."""
+
+    number: int
+    """Which life of its server it is, from 1."""
+
+    life_id: str
+    log_file: Path
+    journal_file: Path
+    process: LaunchedLife = field(repr=False)
+    control_url: str = ""
+    frozen: bool = False
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self.process.pid
+
+    @property
+    def exit_status(self) -> int | None:
+        """None while it runs; the negative signal number if a signal ended it."""
+        return self.process.exit_status()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there, frozen or not."""
+        return self.exit_status is None
+
+    def describe(self) -> str:
+        """Its state in words."""
+        status = self.exit_status
+        if status is not None:
+            return f"ended with {platform.describe_exit(status)}"
+        return f"{'frozen' if self.frozen else 'running'}, pid {self.pid}"
+
+
+class MockServer:
+    """A server under one alias and one port, over all its lives: a handle whose attributes are always up to date."""
+
+    def __init__(self, alias: str, holder: platform.PortHolder, options: ServerOptions) -> None:
+        self.alias = alias
+        self.options = options
+        self.lives: list[Life] = []
+        """All its lives, oldest first."""
+        self._holder = holder
+
+    @property
+    def port(self) -> int:
+        """TCP port, the same over all lives."""
+        return self._holder.port
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where clients find it."""
+        return Endpoint("127.0.0.1", self.port)
+
+    @property
+    def url(self) -> str:
+        """Base URL for HTTP."""
+        return self.endpoint.url
+
+    @property
+    def ws_url(self) -> str:
+        """URL of the websocket."""
+        return self.endpoint.ws_url()
+
+    @property
+    def life(self) -> Life:
+        """The latest life."""
+        return self.lives[-1]
+
+    @property
+    def pid(self) -> int:
+        """Process id of the latest life."""
+        return self.life.pid
+
+    @property
+    def life_id(self) -> str:
+        """Id of the latest life."""
+        return self.life.life_id
+
+    @property
+    def control_url(self) -> str:
+        """Base URL of the latest life's control API."""
+        return self.life.control_url
+
+    @property
+    def log_file(self) -> Path:
+        """Output of the latest life."""
+        return self.life.log_file
+
+    @property
+    def journal_file(self) -> Path:
+        """Journal of the latest life."""
+        return self.life.journal_file
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the latest life runs, frozen or not."""
+        return self.life.is_running
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the latest life is frozen."""
+        return self.is_running and self.life.frozen
+
+    def __repr__(self) -> str:
+        return f"<MockServer {self.alias!r} at {self.url}: life {len(self.lives)} {self.life.describe()}>"
+
+
+class ServerManager:
+    """Starts, steers and ends servers. Whatever it started ends with it, or with this process."""
+
+    def __init__(self, directory: Path | Callable[[], Path] | None = None, launcher: Launcher | None = None) -> None:
+        """``directory`` takes the files of all lives; left out, it is a temporary one that ``close`` removes."""
+        self._directory = directory
+        self._temporary: Path | None = None
+        self._launcher = launcher or PopenLauncher()
+        self._servers: dict[str, MockServer] = {}
+        self._current: MockServer | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def servers(self) -> list[MockServer]:
+        """All servers, in the order of their first start."""
+        return list(self._servers.values())
+
+    def get(self, server: str | int | MockServer | None = None) -> MockServer:
+        """A server by alias, port or handle; the current one if left out. Raises ValueError."""
+        if isinstance(server, MockServer):
+            if server not in self._servers.values():
+                raise ValueError(f"{server!r} has been closed. Start a new one.")
+            return server
+        if server is None:
+            if self._current is None:
+                raise ValueError("There is no mock server. Start one with `Start Mock Server`.")
+            return self._current
+        for known in self._servers.values():
+            if str(server) in (known.alias, str(known.port)):
+                return known
+        names = ", ".join(f"{known.alias} (port {known.port})" for known in self._servers.values()) or "none"
+        raise ValueError(f"There is no mock server {str(server)!r}. Known: {names}.")
+
+    def switch(self, server: str | int | MockServer) -> MockServer:
+        """Makes a server the current one. Returns the one that was current before."""
+        previous = self.get()
+        self._current = self.get(server)
+        return previous
+
+    def start(
+        self,
+        options: ServerOptions | None = None,
+        *,
+        port: int = 0,
+        alias: str | None = None,
+        startup_timeout: float = 10.0,
+    ) -> MockServer:
+        """Starts a new server, or the next life of a stopped one when ``alias`` or ``port`` names it.
+
+        Returns when it is ready. Nothing is left of a start that failed. Raises ValueError when the server runs
+        already, RuntimeError when it does not start.
+        """
+        options = options or ServerOptions()
+        deadline = Deadline(startup_timeout)
+        with self._lock:
+            known = self._find(alias, port)
+            if known is not None:
+                known.options = options
+                self._begin_life(known, deadline)
+                self._current = known
+                return known
+            number = next(_server_numbers)
+            server = MockServer(alias or f"server-{number}", platform.PortHolder(port), options)
+            try:
+                self._begin_life(server, deadline)
+            except BaseException:
+                server._holder.release()
+                raise
+            self._servers[server.alias] = server
+            self._current = server
+            return server
+
+    def kill(self, server: MockServer, how: StopSignal = StopSignal.SIGTERM, shutdown_timeout: float = 5.0) -> int:
+        """Ends a server's life and returns its exit status. One that has ended already stays as it is.
+
+        A graceful stop that takes longer than ``shutdown_timeout`` becomes a SIGKILL; so does at once the stop of a
+        frozen server, which cannot do anything gracefully.
+        """
+        life = server.life
+        if life.is_running:
+            life.process.stop(StopSignal.SIGKILL if life.frozen else how)
+            if life.process.wait(Deadline(shutdown_timeout)) is None:
+                life.process.stop(StopSignal.SIGKILL)
+        status = life.process.wait(Deadline(shutdown_timeout))
+        if status is None:
+            raise RuntimeError(f"Process {life.pid} did not end within {shutdown_timeout:g} s of SIGKILL.")
+        life.frozen = False
+        life.process.release()
+        return status
+
+    def restart(
+        self,
+        server: MockServer,
+        how: StopSignal = StopSignal.SIGTERM,
+        *,
+        downtime: float = 0.0,
+        startup_timeout: float = 10.0,
+        shutdown_timeout: float = 5.0,
+    ) -> None:
+        """Ends a server's life, lets ``downtime`` seconds pass, and starts its next life on the same port."""
+        self.kill(server, how, shutdown_timeout)
+        pause(downtime)
+        self._begin_life(server, Deadline(startup_timeout))
+
+    def freeze(self, server: MockServer) -> None:
+        """Stops a server where it is: sockets stay open, nothing is answered. Raises RuntimeError if it has ended."""
+        self._require_running(server)
+        platform.freeze(server.pid)
+        server.life.frozen = True
+
+    def thaw(self, server: MockServer) -> None:
+        """Lets a frozen server go on. Raises RuntimeError if it has ended."""
+        self._require_running(server)
+        platform.thaw(server.pid)
+        server.life.frozen = False
+
+    def wait_for_stop(self, server: MockServer, timeout: float) -> int | None:
+        """Waits until a server has ended by itself. Its exit status, or None if it still runs at the timeout."""
+        return server.life.process.wait(Deadline(timeout))
+
+    def close_server(self, server: MockServer, shutdown_timeout: float = 5.0) -> None:
+        """Ends a server for good: kills it, gives its port back, forgets it."""
+        self.kill(server, shutdown_timeout=shutdown_timeout)
+        server._holder.release()
+        self._servers.pop(server.alias, None)
+        if self._current is server:
+            self._current = next(reversed(self._servers.values()), None)
+
+    def close(self) -> None:
+        """Ends all servers, the latest first."""
+        for server in reversed(self.servers):
+            self.close_server(server)
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary = None
+
+    @property
+    def directory(self) -> Path:
+        """Where the files of the lives are."""
+        if self._directory is None:
+            if self._temporary is None:
+                self._temporary = Path(tempfile.mkdtemp(prefix="mockserver-"))
+            return self._temporary
+        return self._directory() if callable(self._directory) else self._directory
+
+    def _find(self, alias: str | None, port: int) -> MockServer | None:
+        """The stopped server that a start means, if it means one."""
+        known = self._servers.get(alias) if alias is not None else None
+        if known is None and port:
+            known = next((each for each in self.servers if each.port == port), None)
+        if known is None:
+            return None
+        if alias is not None and alias != known.alias:
+            raise ValueError(f"Port {port} belongs to the mock server {known.alias!r}, not {alias!r}.")
+        if port not in (0, known.port):
+            raise ValueError(f"The mock server {known.alias!r} has port {known.port}; it cannot move to {port}.")
+        if known.is_running:
+            raise ValueError(
+                f"The mock server {known.alias!r} runs already on port {known.port} (pid {known.pid}). "
+                "Use `Restart Mock Server`, or another alias and port for a second server."
+            )
+        return known
+
+    def _begin_life(self, server: MockServer, deadline: Deadline) -> None:
+        number = len(server.lives) + 1
+        base = self.directory / f"{file_name(server.alias)}-life-{number}"
+        base.parent.mkdir(parents=True, exist_ok=True)
+        settings = LifeSettings(
+            port=server.port,
+            life_id=uuid.uuid4().hex[:12],
+            log_file=base.with_name(f"{base.name}.log"),
+            journal_file=base.with_name(f"{base.name}.journal.jsonl"),
+            options=server.options.command_line(),
+        )
+        for left_over in (settings.log_file, settings.journal_file):
+            left_over.unlink(missing_ok=True)
+        process = self._launcher.launch(settings)
+        try:
+            ready = process.wait_until_ready(deadline)
+            self._check(ready, settings, process)
+        except NotReady as failure:
+            self._discard(process)
+            raise RuntimeError(
+                f"The mock server on port {server.port} {failure}.{_excerpt(settings.log_file)}\n"
+                f"Log: {settings.log_file}"
+            ) from None
+        except BaseException:
+            self._discard(process)
+            raise
+        server.lives.append(
+            Life(
+                number,
+                settings.life_id,
+                settings.log_file,
+                settings.journal_file,
+                process,
+                control_url=ready["control_url"],
+            )
+        )
+
+    @staticmethod
+    def _check(ready: dict[str, Any], settings: LifeSettings, process: LaunchedLife) -> None:
+        said = (ready.get("port"), ready.get("pid"), ready.get("life_id"))
+        if said != (settings.port, process.pid, settings.life_id):
+            raise NotReady(f"says it is something else: {ready}")
+
+    @staticmethod
+    def _discard(process: LaunchedLife) -> None:
+        process.stop(StopSignal.SIGKILL)
+        process.wait(Deadline(5.0))
+        process.release()
+
+    @staticmethod
+    def _require_running(server: MockServer) -> None:
+        if not server.is_running:
+            raise RuntimeError(
+                f"The mock server {server.alias!r} does not run: {server.life.describe()}. "
+                "Start its next life with `Restart Mock Server`."
+            )
+
+
+def _excerpt(log_file: Path) -> str:
+    """The end of a server's output, for an error."""
+    lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_EXCERPT_LINES:]
+    return "".join(f"\n    {line}" for line in ("End of its output:", *lines)) if lines else " It has written nothing."

@@ -1,0 +1,194 @@
+"""What a test waits for, and what it is told when that does not happen."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal
+
+from ComfyMockLibrary.engine.deadline import Deadline, now, wait_until
+from ComfyMockLibrary.engine.journal import Event
+from ComfyMockLibrary.errors import ExpectationFailed
+from ComfyMockLibrary.types import ConnectionState
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+    from ComfyMockLibrary.engine.matching import EventPattern
+    from ComfyMockLibrary.engine.servers import MockServer
+
+Since = Event | Literal["start"] | None
+
+_LAST_EVENTS = 5
+
+
+class ClientWaits:
+    """Waits on one client's journal. Each looks from the client's cursor unless ``since`` says otherwise."""
+
+    def __init__(self, client: ComfyClient, server: MockServer | None = None) -> None:
+        """``server`` is the mock server that the client belongs to, if any."""
+        self._client = client
+        self._server = server
+        self._journal = client.journal
+
+    def for_event(self, pattern: EventPattern, timeout: float, since: Since = None) -> Event:
+        """Waits for an event and moves the cursor behind it. Raises ExpectationFailed."""
+        start = self._start(since)
+        event = self._first(pattern, start, timeout)
+        if event is None:
+            raise self._failure(
+                f"{_sentence(pattern)} did not come within {timeout:g} s.", start, self._hint(pattern, start)
+            )
+        self._journal.move_cursor(event.index + 1)
+        return event
+
+    def for_no_event(self, pattern: EventPattern, timeout: float, since: Since = None) -> None:
+        """Makes sure, over the whole time, that no such event comes. Raises ExpectationFailed as soon as one does."""
+        start = self._start(since)
+        event = self._first(pattern, start, timeout)
+        if event is not None:
+            raise self._failure(f"{_sentence(pattern)} came, but should not have: {event}.", start)
+
+    def for_connection(self, timeout: float, since: Since = None) -> None:
+        """Waits for a connection to the life that runs now; against other servers, for any.
+
+        ``since`` asks for a handshake after that event. Moves the cursor to the beginning of the connection, so that
+        what earlier connections brought is out of sight.
+        """
+        earliest = self._start(since) if since is not None else 0
+
+        def connected_at() -> int | None:
+            positions = self._client.positions_of_state(ConnectionState.connected)
+            if not self._client.is_connected or positions[-1] < earliest:
+                return None
+            if self._server is not None and self._client.life_id != self._server.life_id:
+                return None
+            return positions[-1]
+
+        position = wait_until(connected_at, Deadline(timeout), self._journal.condition)
+        if position is None:
+            life = "" if self._server is None else f" to life {len(self._server.lives)} ({self._server.life_id})"
+            raise self._failure(
+                f"Connection{life} did not happen within {timeout:g} s.", earliest, self._connection_hint()
+            )
+        self._journal.move_cursor(position)
+
+    def for_state(self, state: ConnectionState, timeout: float) -> None:
+        """Waits until the connection is in a state, or has been in it since the cursor, however shortly."""
+        if state is ConnectionState.connected:
+            self.for_connection(timeout)
+            return
+        start = self._start(None)
+
+        def entered_at() -> int | None:
+            position = max(self._client.positions_of_state(state), default=-1)
+            return position if position >= start or self._client.state is state else None
+
+        position = wait_until(entered_at, Deadline(timeout), self._journal.condition)
+        if position is None:
+            raise self._failure(
+                f"Connection state '{state.value}' was not reached within {timeout:g} s.",
+                start,
+                self._connection_hint(),
+            )
+        self._journal.move_cursor(position)
+
+    def should_be_in_state(self, state: ConnectionState) -> None:
+        """Looks once. Raises ExpectationFailed."""
+        seen = self._client.state
+        if seen is not state:
+            raise self._failure(
+                f"Connection state should be '{state.value}' but is '{seen.value}'.", self._journal.cursor
+            )
+
+    def should_have_taken_path(self, expected: list[ConnectionState]) -> None:
+        """Compares all states that the connection has been in. Raises ExpectationFailed."""
+        seen = self._client.path
+        if seen != expected:
+            raise self._failure(
+                f"Connection states should be\n    {_path(expected)}\nbut are\n    {_path(seen)}\n",
+                self._journal.cursor,
+            )
+
+    def _first(self, pattern: EventPattern, start: int, timeout: float) -> Event | None:
+        looked = start
+
+        def look() -> Event | None:
+            nonlocal looked
+            unseen = self._journal.since(looked)
+            looked += len(unseen)
+            return next((event for event in unseen if pattern.matches(event)), None)
+
+        return wait_until(look, Deadline(timeout), self._journal.condition)
+
+    def _start(self, since: Since) -> int:
+        if since is None:
+            return self._journal.cursor
+        if since == "start":
+            return 0
+        if isinstance(since, Event):
+            return since.index + 1
+        raise ValueError(f"since={since!r} is neither an event nor the word 'start'.")
+
+    def _failure(self, what: str, start: int, hint: str = "") -> ExpectationFailed:
+        events = self._journal.since(0)
+        moment = now()
+        last = ", ".join(f"{event} ({event.at - moment:+.3f} s)" for event in events[-_LAST_EVENTS:]) or "no event"
+        count = len(events) - start
+        parts = [
+            what,
+            f"Seen: client '{self._client.alias}' is {self._client.state.value}; {last}.",
+            f"{count} event{'' if count == 1 else 's'} since {'the start' if start == 0 else f'position {start}'}.",
+            *describe_server(self._server),
+            hint,
+        ]
+        return ExpectationFailed(" ".join(part for part in parts if part))
+
+    def _hint(self, pattern: EventPattern, start: int) -> str:
+        events = self._journal.since(0)
+        earlier = next((event for event in reversed(events[:start]) if pattern.matches(event)), None)
+        if earlier is not None:
+            return (
+                f"Such an event came earlier, at position {earlier.index}, before the one that was looked from; "
+                "give since=start to take all events."
+            )
+        nearest = next((event for event in reversed(events[start:]) if pattern.matches_name(event)), None)
+        if nearest is not None:
+            return f"The nearest was: {nearest}."
+        other = next((event for event in reversed(events[start:]) if event.name == pattern.name), None)
+        if other is not None:
+            return f"One came from the {other.source}; give source={other.source} to take it."
+        return self._connection_hint()
+
+    def _connection_hint(self) -> str:
+        if self._server is not None and not self._server.is_running:
+            return "The server is down: start its next life with `Restart Mock Server`."
+        if self._server is not None and self._server.is_frozen:
+            return "The server is frozen: let it go on with `Thaw Mock Server`."
+        if self._client.state in (ConnectionState.disconnected, ConnectionState.failed):
+            return "The client does not try to connect: use `Reconnect Client`."
+        if self._server is not None and self._client.is_connected and self._client.life_id != self._server.life_id:
+            return f"The client is connected to life {self._client.life_id}, which is not the one that runs now."
+        return ""
+
+
+def describe_server(server: MockServer | None) -> list[str]:
+    """State and log of a server, as sentences of a failure."""
+    if server is None:
+        return []
+    return [f"Server: {server.life.describe()}.", f"Log: {shown(server.log_file)}."]
+
+
+def shown(path: Path) -> str:
+    """A path as people see it: from the working directory, if it lies below."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def _sentence(pattern: EventPattern) -> str:
+    text = str(pattern)
+    return text[0].upper() + text[1:]
+
+
+def _path(states: list[ConnectionState]) -> str:
+    return " > ".join(state.value for state in states) or "(none)"

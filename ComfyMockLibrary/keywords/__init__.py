@@ -1,0 +1,1 @@
+"""The keywords: thin components that convert, call the engine, log and raise."""

@@ -1,0 +1,174 @@
+"""What all keywords of one library instance share: servers, clients, timeouts, and who opened what."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
+from robot.utils import timestr_to_secs
+
+from ComfyMockLibrary.engine.clients import ClientManager
+from ComfyMockLibrary.engine.servers import MockServer, ServerManager
+from ComfyMockLibrary.engine.waiting import ClientWaits
+from ComfyMockLibrary.robotlog import RobotLog
+from ComfyMockLibrary.types import AutoClose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+    from ComfyMockLibrary.engine.matching import EventPattern
+    from ComfyMockLibrary.engine.prompts import QueuedPrompt
+
+
+Time = timedelta | float | str
+
+
+def seconds(time: Time) -> float:
+    """Any of Robot's times in seconds. Raises ValueError."""
+    if isinstance(time, timedelta):
+        return time.total_seconds()
+    return float(timestr_to_secs(time, round_to=None))
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A test or a suite of the run that is under way."""
+
+    suite: str
+    test: str | None = None
+
+
+@dataclass
+class ClientNotes:
+    """What the keywords remember about one client."""
+
+    tracked: dict[str, tuple[EventPattern, int]] = field(default_factory=dict)
+    """Tracked events by name, each with the journal position at which tracking began."""
+
+    prompt: QueuedPrompt | None = None
+    """The latest prompt that it queued."""
+
+    on_failure: str | None = None
+    """Keyword to run when it gives up."""
+
+    failures_handled: int = 0
+    """How often that keyword has been run."""
+
+
+class Session:
+    """State of one library instance. Nothing happens before the first keyword."""
+
+    def __init__(
+        self, timeout: Time, startup_timeout: Time, shutdown_timeout: Time, auto_close: AutoClose | str
+    ) -> None:
+        """Only stores: editors make instances too, and give every argument as text."""
+        self.clients = ClientManager()
+        self.log = RobotLog(self)
+        self._timeout = timeout
+        self._startup_timeout = startup_timeout
+        self._shutdown_timeout = shutdown_timeout
+        self._auto_close = auto_close
+        self._servers: ServerManager | None = None
+        self._opened: list[tuple[Scope | None, MockServer | ComfyClient]] = []
+        self._notes: WeakKeyDictionary[ComfyClient, ClientNotes] = WeakKeyDictionary()
+
+    @property
+    def servers(self) -> ServerManager:
+        """The servers."""
+        if self._servers is None:
+            self._servers = ServerManager(self.directory)
+        return self._servers
+
+    @property
+    def directory(self) -> Path | None:
+        """Where the files of servers and clients go: below Robot's output directory. None without a run."""
+        output = _variable("${OUTPUT DIR}")
+        return None if output is None else Path(output) / "mockserver"
+
+    @property
+    def known_servers(self) -> list[MockServer]:
+        """The servers that have been started so far."""
+        return [] if self._servers is None else self._servers.servers
+
+    @property
+    def timeout(self) -> float:
+        """Longest time of a wait that does not say its own, in seconds."""
+        return seconds(self._timeout)
+
+    def set_timeout(self, timeout: Time) -> float:
+        """Sets the timeout and returns the old one, in seconds."""
+        old = self.timeout
+        self._timeout = timeout
+        return old
+
+    def timeout_or(self, timeout: timedelta | None) -> float:
+        """The argument of a keyword, or the library's timeout if it was left out."""
+        return self.timeout if timeout is None else timeout.total_seconds()
+
+    def startup_timeout_or(self, timeout: timedelta | None) -> float:
+        """The same for the start of a server."""
+        return seconds(self._startup_timeout) if timeout is None else timeout.total_seconds()
+
+    def shutdown_timeout_or(self, timeout: timedelta | None) -> float:
+        """The same for the end of a server."""
+        return seconds(self._shutdown_timeout) if timeout is None else timeout.total_seconds()
+
+    def notes(self, client: ComfyClient) -> ClientNotes:
+        """What the keywords have noted about a client."""
+        return self._notes.setdefault(client, ClientNotes())
+
+    def waits(self, client: ComfyClient) -> ClientWaits:
+        """Waits on a client."""
+        return ClientWaits(client, self.clients.server_of(client))
+
+    def set_cursors(self, server: MockServer) -> None:
+        """Lets the waits of a server's clients look only at what comes from now on."""
+        for client in self.clients.of_server(server):
+            client.journal.set_cursor()
+
+    def opened(self, resource: MockServer | ComfyClient) -> None:
+        """Notes which test or suite has opened something."""
+        self._opened = [(scope, known) for scope, known in self._opened if known is not resource]
+        self._opened.append((self._scope(), resource))
+
+    def close_all_of(self, ends: Callable[[Scope], bool]) -> None:
+        """Closes what was opened in the scopes that end: clients first, then servers, the latest first."""
+        ending = [resource for scope, resource in self._opened if scope is not None and ends(scope)]
+        self._close(ending)
+
+    def close(self) -> None:
+        """Closes everything."""
+        self.clients.close()
+        if self._servers is not None:
+            self._servers.close()
+        self._opened = []
+
+    def _close(self, resources: list[MockServer | ComfyClient]) -> None:
+        self._opened = [(scope, known) for scope, known in self._opened if known not in resources]
+        for client in reversed(self.clients.clients):
+            if client in resources:
+                self.clients.close_client(client)
+        for server in reversed(self.known_servers):
+            if server in resources:
+                self.servers.close_server(server, self.shutdown_timeout_or(None))
+
+    def _scope(self) -> Scope | None:
+        """The scope at whose end something that is opened now is closed."""
+        mode = AutoClose(self._auto_close.upper()) if isinstance(self._auto_close, str) else self._auto_close
+        suite = _variable("${SUITE NAME}")
+        if mode is AutoClose.MANUAL or suite is None:
+            return None
+        return Scope(suite, _variable("${TEST NAME}") if mode is AutoClose.TEST else None)
+
+
+def _variable(name: str) -> str | None:
+    with suppress(RobotNotRunningError):
+        value = BuiltIn().get_variable_value(name)
+        return None if value is None else str(value)
+    return None

@@ -1,0 +1,165 @@
+"""The library's face: import arguments, Robot's constants, components, run-on-failure."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from robot.libraries.BuiltIn import BuiltIn
+from robotlibcore import DynamicCore
+
+from ComfyMockLibrary import references
+from ComfyMockLibrary.keywords.clients import ClientKeywords
+from ComfyMockLibrary.keywords.prompts import PromptKeywords
+from ComfyMockLibrary.keywords.servers import ServerKeywords
+from ComfyMockLibrary.keywords.session import Session
+from ComfyMockLibrary.keywords.settings import SettingsKeywords
+from ComfyMockLibrary.keywords.waiting import WaitingKeywords
+from ComfyMockLibrary.listener import ClosingListener
+from ComfyMockLibrary.types import AutoClose
+from mockserver import __version__
+
+
+class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no types
+    """Tells whether a client of ComfyUI survives an outage of its server.
+
+    The library starts real mock servers as processes of their own. They speak ComfyUI's HTTP and websocket protocol
+    without GPU or models. Suites kill, freeze and restart them, and tell what a client makes of it.
+
+    | *** Settings ***
+    | Library    ComfyMockLibrary
+    |
+    | *** Test Cases ***
+    | Client Comes Back After A Restart
+    |     `Start Mock Server`
+    |     `Connect Client`
+    |     `Restart Mock Server`    signal=SIGKILL    downtime=200 ms
+    |     `Wait For Connection`
+    |     `Queue Prompt`
+    |     `Wait For Event`    executing    node=None
+
+    %TOC%
+
+    = Servers and lives =
+
+    A mock server has an alias and a port. Each run of its process is a life with an id of its own; with
+    `Restart Mock Server` a new life begins on the same port. The port is held from the first start until the server is
+    closed: while it is down, clients are refused, and no other program gets the port by chance. Without ``port`` any
+    free one is taken, so suites can run side by side.
+
+    What a server prints is in one file per life below ``mockserver`` in Robot's output directory, beside its journal,
+    and in the log with the prefix ``[Server PORT]``.
+
+    = Clients and their states =
+
+    `Connect Client` connects a client. Its connection is in one of these states:
+
+    | =State= | =Meaning= |
+    | connecting | The very first attempt is under way. |
+    | connected | The websocket is open. |
+    | disconnected | There is no connection, and nobody tries to get one. |
+    | reconnecting | There is no connection, and attempts are made, each after its delay. |
+    | failed | The last attempt has failed. |
+
+    = Events and the cursor =
+
+    An event is something that a client saw. Each message of the server is one, by its type: ``status``,
+    ``execution_start``, ``executing``, ``progress``, ``executed``, ``execution_success`` and so on; binary previews are
+    ``b_preview`` and ``b_preview_with_metadata``, texts ``progress_text``. The client's own events are about its
+    connection:
+
+    | =Event= | =When= | =Data= |
+    | connected | A connection is open. | life_id, client_id |
+    | disconnected | It is lost or closed. | code, reason, cause |
+    | reconnecting | An attempt is due after a delay. | attempt, delay in seconds, error of the attempt before |
+    | reconnected | One has succeeded; comes right after ``connected``. | attempts, life_id, client_id |
+    | reconnection_failed | The last one has failed. | attempts, error |
+    | reconnection_aborted | `Abort Reconnect` or a close has ended them. | attempts |
+    | connection_failed | The first attempt of a client without ``auto_reconnect`` has failed. | error |
+
+    Events are recorded in the client's journal, and waits look there from the client's cursor on. So nothing is missed
+    between two keywords, and nothing old is taken for new:
+
+    - `Kill Mock Server`, `Restart Mock Server`, `Freeze Mock Server`, `Reconnect Client` and `Queue Prompt` set the
+      cursor to the end of the journal when they begin: waits after them see only what they cause.
+    - A wait that succeeds moves the cursor behind its event. `Wait For Connection` moves it to the beginning of the
+      connection, so that the events of this connection can be waited for.
+    - ``since=start`` looks from the beginning, ``since=${event}`` from behind an event.
+
+    The commonest wait is for the end of a prompt, whatever its outcome: ``executing`` with node null, written
+    ``Wait For Event    executing    node=None``.
+
+    = Times =
+
+    Times are Robot Framework's, for example ``500 ms`` or ``2 minutes``. Every ``timeout`` is the longest time of its
+    keyword, and the library's default if left out; see `Set Timeout`. Nothing sleeps to be safe: a wait ends when what
+    it waits for has happened.
+
+    = Closing =
+
+    What a test opened is closed when the test ends; what a suite setup opened, when the suite ends. No teardown is
+    needed. However the run ends, also by SIGKILL, no server process is left.
+    """
+
+    ROBOT_LIBRARY_SCOPE = "GLOBAL"
+    ROBOT_LIBRARY_VERSION = __version__
+    ROBOT_LIBRARY_DOC_FORMAT = "ROBOT"
+    ROBOT_LIBRARY_CONVERTERS = references.CONVERTERS
+
+    def __init__(
+        self,
+        *,
+        timeout: timedelta | float = timedelta(seconds=10),
+        startup_timeout: timedelta | float = timedelta(seconds=10),
+        shutdown_timeout: timedelta | float = timedelta(seconds=5),
+        auto_close: AutoClose = AutoClose.TEST,
+        run_on_failure: str | None = None,
+    ) -> None:
+        """Sets what keywords use when they are not told otherwise.
+
+        *Args:*
+          - ``timeout``: Longest time of a wait.
+          - ``startup_timeout``: Longest time until a server is ready.
+          - ``shutdown_timeout``: Longest time of a graceful stop; after it comes SIGKILL.
+          - ``auto_close``: When servers and clients are closed that a suite left open.
+          - ``run_on_failure``: Keyword to run when one of the library's keywords fails, for example
+            ``Log Mock Server Output``.
+
+        Examples:
+        | Library    ComfyMockLibrary
+        | Library    ComfyMockLibrary    timeout=30 s    auto_close=SUITE
+        """
+        self._run_on_failure = run_on_failure
+        self._handles_failure = False
+        self._session = Session(timeout, startup_timeout, shutdown_timeout, auto_close)
+        self._clients = ClientKeywords(self._session)
+        self.ROBOT_LIBRARY_LISTENER = ClosingListener(self._session)
+        super().__init__(
+            [
+                ServerKeywords(self._session),
+                self._clients,
+                WaitingKeywords(self._session),
+                PromptKeywords(self._session),
+                SettingsKeywords(self._session),
+            ]
+        )
+
+    def run_keyword(self, name: str, args: list[Any], kwargs: dict[str, Any] | None = None) -> Any:
+        """Runs a keyword for Robot, and writes into the log what servers and clients have done meanwhile."""
+        try:
+            return super().run_keyword(name, args, kwargs)
+        except AssertionError:
+            self._handle_failure()
+            raise
+        finally:
+            self._session.log.write_news()
+            self._clients.run_failure_keywords()
+
+    def _handle_failure(self) -> None:
+        if self._run_on_failure is None or self._handles_failure:
+            return
+        self._handles_failure = True
+        try:
+            BuiltIn().run_keyword_and_ignore_error(self._run_on_failure)
+        finally:
+            self._handles_failure = False

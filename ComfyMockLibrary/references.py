@@ -1,0 +1,71 @@
+"""How arguments that name a server, a client, an event or a prompt are taken from suites.
+
+Robot shows the texts of these functions as the documentation of the types. They convert nothing: a name is looked up by
+the keyword, since a dry run has names but no servers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+from ComfyMockLibrary.engine.journal import Event
+from ComfyMockLibrary.engine.prompts import PromptOutcome, QueuedPrompt
+from ComfyMockLibrary.engine.servers import MockServer
+
+
+def _server(value: MockServer | str | int) -> Any:
+    """A mock server: its alias, its port, or what `Start Mock Server` returned.
+
+    Attributes: ``alias``, ``port``, ``url``, ``ws_url``, ``is_running``, ``is_frozen``, ``lives`` (all lives, oldest
+    first), and of the latest life ``pid``, ``life_id``, ``log_file``, ``journal_file`` and ``control_url``. A life has
+    ``number``, ``life_id``, ``pid``, ``exit_status``, ``log_file`` and ``journal_file``.
+    """
+    return value
+
+
+def _client(value: ComfyClient | str) -> Any:
+    """A client: its alias, or what `Connect Client` returned.
+
+    Attributes: ``alias``, ``client_id``, ``state``, ``is_connected``, ``path`` (all states, oldest first), ``life_id``.
+    """
+    return value
+
+
+def _event(value: Event) -> Event:
+    """An event that a client saw, as `Wait For Event` returns it.
+
+    Attributes: ``name``, ``source`` (``client`` or ``server``), ``data`` (with attribute access), ``index`` (position
+    in the client's journal), ``at`` (monotonic seconds), ``wall`` (date and time), ``client`` (alias), ``life_id``.
+    """
+    if isinstance(value, Event):
+        return value
+    raise ValueError("Give an event that `Wait For Event` returned.")
+
+
+def _prompt(value: QueuedPrompt) -> QueuedPrompt:
+    """A prompt, as `Queue Prompt` returns it.
+
+    Attributes: ``prompt_id``, ``number``, ``workflow``.
+    """
+    if isinstance(value, QueuedPrompt):
+        return value
+    raise ValueError("Give what `Queue Prompt` returned.")
+
+
+def _outcome(value: PromptOutcome) -> PromptOutcome:
+    """What became of a prompt, as `Wait For Prompt` returns it.
+
+    Attributes: ``prompt_id``, ``result`` (a PromptResult), ``outputs`` (by node id), ``error`` (why it did not
+    succeed).
+    """
+    return value
+
+
+CONVERTERS = {
+    MockServer: _server,
+    ComfyClient: _client,
+    Event: _event,
+    QueuedPrompt: _prompt,
+    PromptOutcome: _outcome,
+}

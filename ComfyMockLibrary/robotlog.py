@@ -1,0 +1,90 @@
+"""Writes what servers printed and clients saw into Robot's log, in one story. From the main thread only.
+
+Threads never log: Robot drops messages of other threads in silence. So after each keyword everything that is new is
+fetched, put in order of time, and written as one message for the story and one for the details.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from robot.api import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+    from ComfyMockLibrary.engine.servers import Life, MockServer
+    from ComfyMockLibrary.keywords.session import Session
+
+_STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) (.*)")
+
+
+@dataclass(frozen=True)
+class _Line:
+    stamp: str
+    party: str
+    text: str
+    is_detail: bool = False
+
+    def __str__(self) -> str:
+        return f"[{self.party}] {self.stamp[11:]} {self.text}"
+
+
+class RobotLog:
+    """What of one session has been logged already."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._bytes_read: dict[str, int] = {}
+        self._events_written: WeakKeyDictionary[ComfyClient, int] = WeakKeyDictionary()
+
+    def write_news(self) -> None:
+        """Logs what has come since the last time."""
+        news = sorted(self._news(), key=lambda line: line.stamp)
+        story = [str(line) for line in news if not line.is_detail]
+        details = [str(line) for line in news if line.is_detail]
+        if story:
+            logger.info("\n".join(story))
+        if details:
+            logger.debug("\n".join(details))
+
+    def _news(self) -> Iterator[_Line]:
+        for server in self._session.known_servers:
+            for life in server.lives:
+                yield from self._news_of_life(server, life)
+        for client in self._session.clients.clients:
+            yield from self._news_of_client(client)
+
+    def _news_of_life(self, server: MockServer, life: Life) -> Iterator[_Line]:
+        stamp = ""
+        for text in self._new_output(life):
+            stamped = _STAMP.match(text)
+            if stamped:
+                stamp = stamped[1]
+            yield _Line(stamp, f"Server {server.port}", stamped[2] if stamped else text)
+
+    def _new_output(self, life: Life) -> list[str]:
+        """Whole lines only: the rest of a line comes with its end, or with the end of the life."""
+        position = self._bytes_read.get(life.life_id, 0)
+        try:
+            with life.log_file.open("rb") as file:
+                file.seek(position)
+                output = file.read()
+        except OSError:
+            return []
+        if life.is_running:
+            output = output[: output.rfind(b"\n") + 1]
+        self._bytes_read[life.life_id] = position + len(output)
+        return output.decode(errors="replace").splitlines()
+
+    def _news_of_client(self, client: ComfyClient) -> Iterator[_Line]:
+        written = self._events_written.get(client, 0)
+        events = client.journal.since(written)
+        self._events_written[client] = written + len(events)
+        for event in events:
+            stamp = event.wall.astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+            yield _Line(stamp, f"Client {client.alias}", str(event), is_detail=event.source == "server")
