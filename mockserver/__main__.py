@@ -15,11 +15,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from mockserver.settings import parse_arguments
 
     settings = parse_arguments(sys.argv[1:] if arguments is None else arguments)
-    # Native sendfile writes past every wrapper of a transport. Aiohttp reads this when it is imported.
-    os.environ["AIOHTTP_NOSENDFILE"] = "1"
+    prepare_imports()
     from mockserver.startup import run
 
     return run(settings)
+
+
+def prepare_imports() -> None:
+    """Imports what a life needs. Only now, so that ``--help`` and a wrong command line answer quickly."""
+    # Native sendfile writes past every wrapper of a transport. Aiohttp reads this when it is imported.
+    os.environ["AIOHTTP_NOSENDFILE"] = "1"
+    import mockserver.startup  # noqa: F401
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import struct
 
 TEXT = 0x1
 BINARY = 0x2
+CLOSE = 0x8
 
 
 def frame(opcode: int, payload: bytes) -> bytes:
@@ -18,3 +19,8 @@ def frame(opcode: int, payload: bytes) -> bytes:
     else:
         header = struct.pack("!BBQ", 0x80 | opcode, 127, length)
     return header + payload
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """A close frame."""
+    return frame(CLOSE, struct.pack("!H", code) + reason.encode())

@@ -120,8 +120,9 @@ class _Life:
         loop = asyncio.get_running_loop()
 
         def handle(number: int, _frame: object) -> None:
-            # The default action is back from here on: a second signal ends the process at once.
-            signal.signal(number, signal.SIG_DFL)
+            # The default action is back from here on: a second signal, of either kind, ends the process at once.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             loop.call_soon_threadsafe(self._stop, signal.Signals(number).name)
 
         signal.signal(signal.SIGINT, handle)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ComfyMockLibrary.engine import platform
+from ComfyMockLibrary.engine import launchers, platform
 from ComfyMockLibrary.engine.deadline import Deadline, pause
 from ComfyMockLibrary.engine.endpoint import Endpoint
-from ComfyMockLibrary.engine.launcher import LaunchedLife, Launcher, LifeSettings, NotReady, PopenLauncher
+from ComfyMockLibrary.engine.launcher import LaunchedLife, Launcher, LifeSettings, NotReady
 from ComfyMockLibrary.engine.records import file_name
 from ComfyMockLibrary.types import StopSignal
 
@@ -168,10 +168,13 @@ class ServerManager:
     """Starts, steers and ends servers. Whatever it started ends with it, or with this process."""
 
     def __init__(self, directory: Path | Callable[[], Path] | None = None, launcher: Launcher | None = None) -> None:
-        """``directory`` takes the files of all lives; left out, it is a temporary one that ``close`` removes."""
+        """``directory`` takes the files of all lives; left out, it is a temporary one that ``close`` removes.
+
+        ``launcher`` starts the lives; left out, it is the quickest that this system has.
+        """
         self._directory = directory
         self._temporary: Path | None = None
-        self._launcher = launcher or PopenLauncher()
+        self._launcher = launcher or launchers.default()
         self._servers: dict[str, MockServer] = {}
         self._current: MockServer | None = None
         self._lock = threading.RLock()

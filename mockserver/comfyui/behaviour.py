@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
+_MAX_STEPS = 10_000  # what the samplers' interface allows
+
+
 @dataclass(frozen=True)
 class Act:
     """What one run of a node does: progress steps that it reports (0: none), and its result for the client, if any."""
@@ -59,7 +62,7 @@ def _preview_any(inputs: Json, stage: Stage) -> Act:
 
 def _sample(inputs: Json, stage: Stage) -> Act:
     steps = inputs.get("steps")
-    return Act(steps=steps if isinstance(steps, int) else 20)
+    return Act(steps=min(max(1, steps), _MAX_STEPS) if isinstance(steps, int) else 20)
 
 
 _ACTORS: dict[str, Callable[[Json, Stage], Act]] = {

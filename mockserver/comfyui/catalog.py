@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,9 @@ class Catalog:
         self._object_info = object_info
 
     @classmethod
+    @functools.cache
     def load(cls) -> Catalog:
-        """Reads the classes that come with the server."""
+        """The classes that come with the server; read once."""
         return cls(json.loads(DATA_FILE.read_text(encoding="utf-8")))
 
     def find(self, name: str) -> NodeClass | None:

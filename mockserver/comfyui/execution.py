@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mockserver.comfyui import messages
 from mockserver.comfyui.behaviour import Act, Stage, act
-from mockserver.comfyui.graph import is_link, linked_nodes, upstream_first
+from mockserver.comfyui.graph import inputs_of, is_link, linked_nodes, upstream_first
 from mockserver.comfyui.messages import AnyMessage, Message, Progress
 
 if TYPE_CHECKING:
@@ -165,11 +165,10 @@ class Run:
         return Send(message, to_all)
 
     def _perform(self, node: str) -> Generator[Step, None, Json | None]:
-        definition = self._prompt[node]
-        class_type = definition["class_type"]
+        class_type = self._prompt[node]["class_type"]
         yield self._progressed(Progress(node, 0.0, 1.0, "running"))
         yield Send(messages.executing(self._item.prompt_id, node))
-        performance: Act = act(class_type, definition["inputs"], self._stage)
+        performance: Act = act(class_type, inputs_of(self._prompt, node), self._stage)
         yield Work(node, class_type, 0, max(1, performance.steps))
         for step in range(1, performance.steps + 1):
             if step > 1:
@@ -203,16 +202,17 @@ class Run:
         )
 
     def _failure(self, node: str, failure: NodeFailure) -> Message:
-        definition = self._prompt[node]
+        inputs = inputs_of(self._prompt, node)
+        class_type = self._prompt[node]["class_type"]
         error = {
             "exception_message": failure.exception_message,
             "exception_type": failure.exception_type,
             "traceback": failure.traceback,
-            "current_inputs": {name: [value] for name, value in definition["inputs"].items() if not is_link(value)},
+            "current_inputs": {name: [value] for name, value in inputs.items() if not is_link(value)},
             "current_outputs": list(self._executed),
         }
         return messages.execution_error(
-            self._item.prompt_id, node, definition["class_type"], list(self._executed), error, self._now_ms()
+            self._item.prompt_id, node, class_type, list(self._executed), error, self._now_ms()
         )
 
 
@@ -262,11 +262,10 @@ def _cache_keys(prompt: Json) -> dict[str, str]:
     """A key for each node: digest of its class, its inputs and the keys of what is upstream."""
     keys: dict[str, str] = {}
     for node in upstream_first(prompt):
-        definition = prompt[node]
         inputs = {
             name: ["upstream", keys[value[0]], value[1]] if is_link(value) and value[0] in keys else ["value", value]
-            for name, value in definition["inputs"].items()
+            for name, value in inputs_of(prompt, node).items()
         }
-        identity = json.dumps([definition["class_type"], inputs], sort_keys=True)
+        identity = json.dumps([prompt[node]["class_type"], inputs], sort_keys=True)
         keys[node] = hashlib.sha256(identity.encode()).hexdigest()
     return keys

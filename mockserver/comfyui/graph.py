@@ -23,13 +23,18 @@ def is_link(value: object) -> bool:
     )
 
 
+def inputs_of(prompt: Json, node: str) -> Json:
+    """A node's inputs. None where they are no object: only nodes that an output needs have been validated."""
+    inputs = prompt[node].get("inputs")
+    return inputs if isinstance(inputs, dict) else {}
+
+
 def linked_nodes(prompt: Json, node: str) -> list[str]:
     """Ids of the nodes that a node's inputs are linked to, in the order of its inputs.
 
     Links to nodes that the prompt does not have are left out: validation speaks of them where it matters.
     """
-    inputs = prompt[node].get("inputs", {})
-    return [value[0] for value in inputs.values() if is_link(value) and value[0] in prompt]
+    return [value[0] for value in inputs_of(prompt, node).values() if is_link(value) and value[0] in prompt]
 
 
 def upstream_first(prompt: Json) -> Iterator[str]:

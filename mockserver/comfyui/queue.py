@@ -22,6 +22,10 @@ class QueueItem(NamedTuple):
     extra_data: Json
     outputs: list[str]
 
+    def __lt__(self, other: tuple[Any, ...]) -> bool:
+        """Whether it runs before the other one. Never compares prompts, which have no order."""
+        return self[:2] < other[:2]
+
     @property
     def client_id(self) -> str | None:
         """Who owns the prompt, if anybody. What is no string names an owner whom no socket can be."""
@@ -60,8 +64,15 @@ class PromptQueue:
         return number
 
     def put(self, item: QueueItem) -> None:
-        """Queues a prompt."""
+        """Queues a prompt.
+
+        Raises TypeError if the heap puts it under one with the same number and id: the real server queues it then
+        without a status, and answers 500 (recorded).
+        """
         heapq.heappush(self._waiting, item)
+        position = next(position for position, waiting in enumerate(self._waiting) if waiting is item)
+        if position > 0:
+            tuple.__lt__(item, self._waiting[(position - 1) // 2])
         self._on_change()
 
     def take(self) -> QueueItem | None:

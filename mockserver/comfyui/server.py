@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from mockserver.comfyui.ports import Ports
     from mockserver.journal import Journal
     from mockserver.settings import Settings
+
+log = logging.getLogger(__name__)
 
 FEATURES: dict[str, Any] = {"supports_preview_metadata": True, "max_upload_size": 104857600}
 """Feature flags of the server (ComfyUI 0.3.64 with default arguments, recorded)."""
@@ -45,6 +48,8 @@ class ComfyServer:
         if self.settings.status_interval > 0:
             work.append(self._publish_status_forever(self.settings.status_interval))
         self._background = [asyncio.ensure_future(each) for each in work]
+        for task in self._background:
+            task.add_done_callback(_report_death)
 
     async def stop(self) -> None:
         """Ends the background work. A prompt that runs is lost, as with the real server."""
@@ -60,6 +65,12 @@ class ComfyServer:
         while True:
             await asyncio.sleep(interval)
             self.publish_status()
+
+
+def _report_death(task: asyncio.Task[None]) -> None:
+    """Background work never ends by itself: without this a server that does nothing any more would not say why."""
+    if not task.cancelled():
+        log.critical("background work of the mock server ended", exc_info=task.exception())
 
 
 SERVER = web.AppKey("SERVER", ComfyServer)

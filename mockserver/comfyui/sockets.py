@@ -37,6 +37,8 @@ class Socket:
         self.number = number
         self.sid = sid
         self.response = response
+        self.handler = asyncio.current_task()
+        self.is_closing = False
         self.feature_flags: Json = {}
         self._request = request
         self._may_negotiate = True
@@ -44,7 +46,7 @@ class Socket:
     async def write(self, data: bytes) -> None:
         """Writes bytes and waits while the transport is paused, as the real one does. A dead socket takes nothing."""
         transport = self._request.transport
-        if transport is None or transport.is_closing():
+        if transport is None or transport.is_closing() or self.is_closing:
             return
         transport.write(data)
         protocol = self._request.protocol
@@ -54,13 +56,30 @@ class Socket:
             except ConnectionError:
                 return
 
+    async def close(self, code: int, reason: str) -> None:
+        """Sends a close frame, after which nothing is sent any more, and waits until the client has answered it."""
+        transport = self._request.transport
+        if transport is not None and not transport.is_closing():
+            transport.write(frames.close_frame(code, reason))
+        self.is_closing = True
+        if self.handler is not None:
+            await asyncio.wait([self.handler])
+
+    async def finish(self) -> None:
+        """Ends the connection: answers the client's close frame, unless that is itself an answer."""
+        transport = self._request.transport
+        if not self.is_closing:
+            await self.response.close(drain=False)
+        elif transport is not None:
+            transport.close()
+
     def negotiate(self, text: str) -> bool:
         """Takes a client's message. True if it set feature flags: only the first message that is an object can."""
         if not self._may_negotiate:
             return False
         try:
             message = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         if not isinstance(message, dict):
             return False
@@ -121,6 +140,7 @@ class Sockets:
                 await self._send(message, [socket])
             async for received in response:
                 await self._receive(socket, received, flags)
+            await socket.finish()
         finally:
             self._registered.pop(sid, None)
             del self._open[socket.number]
@@ -128,16 +148,15 @@ class Sockets:
 
     async def close_all(self, code: int, reason: str, timeout: float) -> None:
         """Closes every socket with a close frame, and waits at most ``timeout`` seconds for the replies."""
-        closing = [
-            asyncio.ensure_future(socket.response.close(code=code, message=reason.encode()))
-            for socket in self._open.values()
-        ]
+        closing = [asyncio.ensure_future(socket.close(code, reason)) for socket in self._open.values()]
         if closing:
             await asyncio.wait(closing, timeout=timeout)
 
     async def _receive(self, socket: Socket, received: Any, flags: Json) -> None:
+        if received.type is WSMsgType.ERROR:  # too long or no valid frame; the socket is closed already
+            return
         text: str | None = received.data if received.type is WSMsgType.TEXT else None
-        self._journal.record("message_received", socket=socket.number, text=text, length=len(received.data or ""))
+        self._journal.record("message_received", socket=socket.number, text=text, length=len(received.data))
         if text is not None and socket.negotiate(text):
             await self._send(messages.feature_flags(flags), [socket])
 

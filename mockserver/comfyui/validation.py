@@ -6,7 +6,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mockserver.comfyui.graph import has_cycle, is_link
+from mockserver.comfyui.graph import has_cycle, inputs_of, is_link
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -69,7 +69,7 @@ def _class_error(node: str, definition: object, catalog: Catalog) -> Json | None
 
 
 class _NodeValidation:
-    """Checks nodes from the outputs upstream, each once."""
+    """Checks nodes from the outputs upstream, each once, and after the nodes that it is linked to."""
 
     def __init__(self, prompt: Json, catalog: Catalog) -> None:
         self.errors: dict[str, list[Json]] = {}
@@ -77,18 +77,34 @@ class _NodeValidation:
         self._catalog = catalog
         self._verdicts: dict[str, bool] = {}
 
-    def check(self, node: str) -> bool:
-        """Whether the node and all that it needs can run."""
-        if node not in self._verdicts:
-            node_class = self._catalog[self._prompt[node]["class_type"]]
-            try:
-                found, upstream_is_good = self._check_inputs(node, node_class)
-            except (KeyError, IndexError) as failure:
-                found, upstream_is_good = [_exception_error(failure)], True
-            if found:
-                self.errors[node] = found
-            self._verdicts[node] = upstream_is_good and not found
-        return self._verdicts[node]
+    def check(self, output: str) -> bool:
+        """Whether the node and all that it needs can run. No cycle may lie upstream of it."""
+        stack = [output]
+        while stack:
+            unchecked = [node for node in self._linked_nodes(stack[-1]) if node not in self._verdicts]
+            if unchecked:
+                stack.extend(unchecked)
+            else:
+                self._check_node(stack.pop())
+        return self._verdicts[output]
+
+    def _linked_nodes(self, node: str) -> list[str]:
+        """The nodes that the known inputs are linked to."""
+        inputs = inputs_of(self._prompt, node)
+        values = [inputs.get(name) for name in self._class_of(node).inputs]
+        return [value[0] for value in values if isinstance(value, list) and is_link(value) and value[0] in self._prompt]
+
+    def _class_of(self, node: str) -> NodeClass:
+        return self._catalog[self._prompt[node]["class_type"]]
+
+    def _check_node(self, node: str) -> None:
+        try:
+            found, upstream_is_good = self._check_inputs(node, self._class_of(node))
+        except (IndexError, KeyError, TypeError) as failure:
+            found, upstream_is_good = [_exception_error(failure)], True
+        if found:
+            self.errors[node] = found
+        self._verdicts[node] = upstream_is_good and not found
 
     def _check_inputs(self, node: str, node_class: NodeClass) -> tuple[list[Json], bool]:
         inputs = self._prompt[node]["inputs"]
@@ -114,7 +130,7 @@ class _NodeValidation:
                     )
                 )
                 continue
-            upstream_is_good = self.check(value[0]) and upstream_is_good
+            upstream_is_good = self._verdicts[value[0]] and upstream_is_good
         return found, upstream_is_good
 
     def report(self, outputs: list[str]) -> Json:

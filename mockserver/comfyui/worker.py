@@ -81,11 +81,18 @@ class Worker:
         self._interrupted = False
         self._run = Run(item, self._catalog, self._cache, self._stage, _now_ms)
         self._note(item, "started")
-        await self._drive(item, self._run.steps())
         outcome = self._run.outcome
+        try:
+            await self._drive(item, self._run.steps())
+        except Exception:
+            log.exception("prompt %s: the mock server itself failed", item.prompt_id)
+            outcome.completed = False
+            state = "crashed"
+        else:
+            state = "success" if outcome.completed else outcome.messages[-1][0]
         self._run = None
         await self._write_history(item, outcome)
-        self._note(item, "success" if outcome.completed else outcome.messages[-1][0])
+        self._note(item, state)
         self._queue.finish()
         if item.client_id is not None:
             self._sockets.publish(messages.executing_ended(item.prompt_id), item.client_id)

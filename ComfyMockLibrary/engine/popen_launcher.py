@@ -1,0 +1,98 @@
+"""Starts each life as a new Python process: works everywhere."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from ComfyMockLibrary.engine import platform
+from ComfyMockLibrary.engine.deadline import SLICE, Deadline
+from ComfyMockLibrary.engine.launcher import LaunchedLife, LifeSettings, NotReady, ended_early
+
+if TYPE_CHECKING:
+    from ComfyMockLibrary.types import StopSignal
+
+
+class PopenLauncher:
+    """Launches processes one by one.
+
+    All are started from one thread that lives as long as this process, since the kernel's parent-death signal, which
+    also ends a frozen life, is bound to the thread that started it.
+    """
+
+    def __init__(self) -> None:
+        self._thread: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    def launch(self, settings: LifeSettings) -> LaunchedLife:
+        """Starts a life and returns at once."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, "mockserver-launcher")
+        return self._thread.submit(_PopenLife, settings).result()
+
+
+class _PopenLife:
+    def __init__(self, settings: LifeSettings) -> None:
+        self._ready: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        command = [sys.executable, "-m", "mockserver", "--supervised"]
+        if platform.dies_with_parent():
+            command.append("--kill-with-parent")
+        with settings.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, *settings.command_line()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                **platform.own_group(),
+            )
+        threading.Thread(target=self._read_ready_line, name="mockserver-ready-line", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_until_ready(self, deadline: Deadline) -> dict[str, Any]:
+        while True:
+            try:
+                line = self._ready.get(timeout=min(SLICE, deadline.remaining))
+            except queue.Empty:
+                if deadline.expired:
+                    raise NotReady(f"was not ready within {deadline.timeout:g} s") from None
+            else:
+                break
+        if not line:
+            status = self.wait(Deadline(deadline.timeout))
+            raise NotReady("closed its output before it was ready" if status is None else ended_early(status))
+        ready: dict[str, Any] = json.loads(line)
+        return ready
+
+    def exit_status(self) -> int | None:
+        return self._process.poll()
+
+    def wait(self, deadline: Deadline) -> int | None:
+        while True:
+            expired = deadline.expired
+            try:
+                return self._process.wait(min(SLICE, deadline.remaining))
+            except subprocess.TimeoutExpired:
+                if expired:
+                    return None
+
+    def stop(self, how: StopSignal) -> None:
+        platform.send_stop(self._process, how)
+
+    def release(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def _read_ready_line(self) -> None:
+        """Blocks until the life is ready or has ended; ends with the line either way."""
+        assert self._process.stdout is not None
+        with self._process.stdout as output:
+            self._ready.put(output.readline())

@@ -1,0 +1,176 @@
+"""Forks lives from a process that has everything imported, on POSIX: ``python -m mockserver.forkserver``, for programs.
+
+A life that is started afresh spends its start with imports; a forked one is ready in a few milliseconds. It is a
+process of its own all the same, with a session, a log and a lifeline of its own, and behaves like any
+``python -m mockserver --supervised``.
+
+Orders come as JSON objects, one a line, on stdin; reports go out the same way on stdout. ``id`` is whatever the program
+that gives the orders chooses.
+
+- ``{"order": "start", "id": …, "arguments": [...], "log": "…"}`` starts a life; its stderr is appended to the log.
+  Reports: ``started`` with its ``pid``, ``ready`` with its ready line, ``ended`` with its exit ``status`` (the negative
+  number of the signal that ended it).
+- ``{"order": "signal", "id": …, "signal": "SIGTERM"}`` sends it a signal, unless it has ended.
+
+The end of stdin is the end of all lives, frozen or not.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import selectors
+import signal
+import sys
+import traceback
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from mockserver.__main__ import main as run_life
+from mockserver.__main__ import prepare_imports
+
+_CLOSED_ABOVE = 1 << 16
+
+
+@dataclass
+class _Life:
+    id: Any
+    pid: int
+    ready_pipe: int
+    lifeline: int
+    output: bytes = b""
+
+
+class ForkServer:
+    """Single-threaded: what it forks must not inherit a lock that a thread holds."""
+
+    def __init__(self) -> None:
+        self._lives: dict[int, _Life] = {}
+        self._selector = selectors.DefaultSelector()
+        self._orders = b""
+        self._wakeup, self._wakeup_sender = os.pipe()
+        os.set_blocking(self._wakeup, False)
+        os.set_blocking(self._wakeup_sender, False)
+
+    def run(self) -> None:
+        """Serves until stdin ends; then kills what is left."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wakeup_sender, warn_on_full_buffer=False)
+        stdin = sys.stdin.fileno()
+        self._selector.register(stdin, selectors.EVENT_READ)
+        self._selector.register(self._wakeup, selectors.EVENT_READ)
+        try:
+            while True:
+                for key, _ in self._selector.select():
+                    if key.fd == stdin:
+                        if not self._read_orders(stdin):
+                            return
+                    elif key.fd == self._wakeup:
+                        os.read(self._wakeup, 4096)
+                    else:
+                        self._read_ready_line(key.data)
+                self._reap()
+        finally:
+            for pid in self._lives:
+                os.kill(pid, signal.SIGKILL)
+
+    def _read_orders(self, stdin: int) -> bool:
+        data = os.read(stdin, 65536)
+        *lines, self._orders = (self._orders + data).split(b"\n")
+        for line in lines:
+            self._carry_out(json.loads(line))
+        return bool(data)
+
+    def _carry_out(self, order: dict[str, Any]) -> None:
+        if order["order"] == "start":
+            self._start(order["id"], order["arguments"], order["log"])
+        elif order["order"] == "signal":
+            for life in self._lives.values():
+                if life.id == order["id"]:
+                    # Not reaped yet, so the pid cannot belong to anybody else.
+                    os.kill(life.pid, signal.Signals[order["signal"]])
+
+    def _start(self, life_id: Any, arguments: list[str], log: str) -> None:
+        ready_pipe, ready_sender = os.pipe()
+        lifeline_receiver, lifeline = os.pipe()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._become_life(parent, arguments, log, lifeline_receiver, ready_sender)
+        os.close(ready_sender)
+        os.close(lifeline_receiver)
+        life = _Life(life_id, pid, ready_pipe, lifeline)
+        self._lives[pid] = life
+        self._selector.register(ready_pipe, selectors.EVENT_READ, life)
+        _report("started", life, pid=pid)
+
+    @staticmethod
+    def _become_life(parent: int, arguments: list[str], log: str, stdin: int, stdout: int) -> NoReturn:
+        """In the child. Never returns into the loop, and runs nothing that is registered for the parent's exit."""
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.setsid()
+            stderr = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            for source, target in ((stdin, 0), (stdout, 1), (stderr, 2)):
+                os.dup2(source, target)
+            os.closerange(3, _CLOSED_ABOVE)
+            if os.getppid() == parent:
+                sys.argv[1:] = arguments
+                status = run_life([*arguments, "--supervised", "--kill-with-parent"])
+        except SystemExit as wanted:
+            status = wanted.code if isinstance(wanted.code, int) else 1
+        except BaseException:  # noqa: BLE001 - the last chance to tell
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+
+    def _read_ready_line(self, life: _Life) -> None:
+        data = os.read(life.ready_pipe, 65536)
+        life.output += data
+        line, newline, _ = life.output.partition(b"\n")
+        if newline:
+            _report("ready", life, ready=json.loads(line))
+        if newline or not data:
+            self._close_ready_pipe(life)
+
+    def _close_ready_pipe(self, life: _Life) -> None:
+        if life.ready_pipe >= 0:
+            self._selector.unregister(life.ready_pipe)
+            os.close(life.ready_pipe)
+            life.ready_pipe = -1
+
+    def _reap(self) -> None:
+        """Collects all lives that have ended: signals that say so merge."""
+        while self._lives:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            life = self._lives.pop(pid)
+            self._close_ready_pipe(life)
+            os.close(life.lifeline)
+            _report("ended", life, status=os.waitstatus_to_exitcode(status))
+
+
+def _report(report: str, life: _Life, **facts: Any) -> None:
+    line = json.dumps({"report": report, "id": life.id, **facts}).encode() + b"\n"
+    os.write(sys.stdout.fileno(), line)
+
+
+def main() -> None:
+    """Imports everything that a life needs, then serves."""
+    prepare_imports()
+    from mockserver.comfyui.catalog import Catalog
+
+    Catalog.load()
+    gc.collect()
+    gc.freeze()  # what is here now is never collected, neither here nor in a life
+    ForkServer().run()
+
+
+if __name__ == "__main__":
+    main()
