@@ -11,6 +11,8 @@ import errno
 import socket
 from typing import TYPE_CHECKING
 
+from mockserver.port_owner import owner_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -87,28 +89,6 @@ def _bind(address: str, port: int) -> socket.socket:
     except OSError as failure:
         bound.close()
         if failure.errno == errno.EADDRINUSE:
-            raise PortTaken(f"Port {port} on {address} is taken by {_holder_of(port)}.") from None
+            raise PortTaken(f"Port {port} on {address} is taken by {owner_of(port)}.") from None
         raise
     return bound
-
-
-def _holder_of(port: int) -> str:
-    """The process that listens on a port, as far as the system tells."""
-    import psutil  # only for this message: it costs 20 ms at every start
-
-    try:
-        connections = psutil.net_connections("tcp")
-    except psutil.Error:
-        return "another process (the system does not tell which)"
-    for connection in connections:
-        if (
-            connection.status == psutil.CONN_LISTEN
-            and getattr(connection.laddr, "port", None) == port
-            and connection.pid
-        ):
-            try:
-                process = psutil.Process(connection.pid)
-                return f"process {process.pid} ({' '.join(process.cmdline()) or process.name()})"
-            except psutil.Error:
-                return f"process {connection.pid}"
-    return "another process (the system does not tell which)"

@@ -64,10 +64,8 @@ class _Life:
         """Serves until it is told to stop."""
         self._listen_to_signals()
         server = ComfyServer(self._settings, Ports(), self._journal)
-        public = web.AppRunner(make_app(server), handle_signals=False, access_log=None, shutdown_timeout=0)
-        control = web.AppRunner(
-            make_control_app(server, self._listener.port), handle_signals=False, access_log=None, shutdown_timeout=0
-        )
+        public = _runner(make_app(server))
+        control = _runner(make_control_app(server, self._listener.port))
         control_listener = Listener.bind(["127.0.0.1"], 0)
         for runner, listener in ((control, control_listener), (public, self._listener)):
             await runner.setup()
@@ -138,6 +136,11 @@ class _Life:
                 loop.call_soon_threadsafe(self._stop, "stop on stdin")
         self._journal.record("life", state="ended", order="end of stdin")
         os._exit(0)
+
+
+def _runner(app: web.Application) -> web.AppRunner:
+    # Handlers that still run when a life ends are cancelled at once; to aiohttp 0 would mean to wait for them forever.
+    return web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.01)
 
 
 def _say(line: str) -> None:

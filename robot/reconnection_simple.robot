@@ -39,7 +39,7 @@ Several Restarts
     [Documentation]    The third outage is survived like the first, and work goes on.
     Start Mock Server
     Connect Client
-    FOR    ${restart}    IN RANGE    3
+    FOR    ${_}    IN RANGE    3
         Restart Mock Server
         Wait For Connection    timeout=10 s
         Log    A prompt goes through queue and execution; its end is "executing" with node null.

@@ -63,7 +63,7 @@ class ClientManager:
             return self._current
         if isinstance(client, ComfyClient):
             if client not in self._clients.values():
-                raise ValueError(f"The client {client.alias!r} is closed. Connect a new one.")
+                raise ValueError(f"The client {client.alias!r} is closed. Connect a new one with `Connect Client`.")
             return client
         if client not in self._clients:
             raise ValueError(f"There is no client {client!r}. Known: {', '.join(self._clients) or 'none'}.")

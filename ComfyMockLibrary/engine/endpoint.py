@@ -21,12 +21,12 @@ class Endpoint:
     @classmethod
     def of_url(cls, url: str) -> Endpoint:
         """Reads ``http://``, ``https://``, ``ws://`` and ``wss://`` URLs, and ``host:port``. Raises ValueError."""
-        parts = urlsplit(url if "://" in url else f"http://{url}")
         try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
             port = parts.port
         except ValueError:
-            port = -1
-        if parts.scheme not in _TLS or not parts.hostname or port == -1:
+            parts, port = None, None
+        if parts is None or parts.scheme not in _TLS or not parts.hostname:
             raise ValueError(f"{url!r} is no URL of a server; give one such as http://127.0.0.1:8188.")
         tls = _TLS[parts.scheme]
         path = parts.path.rstrip("/").removesuffix("/ws")

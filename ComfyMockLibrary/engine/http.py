@@ -55,11 +55,11 @@ def ask(
             body=content,
             headers={"Content-Type": "application/json", "Connection": "close", **(headers or {})},
         )
-        response = connection.getresponse()
-        return Answer(response.status, response.read())
+        with connection.getresponse() as response:
+            return Answer(response.status, response.read())
     except TimeoutError:
         raise HttpError(f"{what}: no answer within {patience.deadline.timeout:g} s") from None
-    except (OSError, http.client.HTTPException) as failure:
+    except (OSError, http.client.HTTPException, ValueError) as failure:  # ValueError: headers that HTTP cannot carry
         raise HttpError(f"{what}: {failure or type(failure).__name__}") from failure
     finally:
         connection.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,14 @@ from ComfyMockLibrary.engine.deadline import now
 from ComfyMockLibrary.engine.records import RecordFile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
 
     from ComfyMockLibrary.types import EventSource
+
+
+_LONGEST_VALUE = 60
 
 
 @dataclass(frozen=True)
@@ -107,10 +111,26 @@ class EventJournal:
 
 
 def _brief(data: Mapping[str, Any]) -> str:
-    """Data in a line: names and values, long ones cut."""
-    return " ".join(f"{name}={_cut(value)}" for name, value in data.items())
+    """Data in a line: what tells one event from another. What is nested deeper or wider is left to the journal."""
+    return " ".join(f"{name}={_cut(value)}" for name, value in _flat(data))
+
+
+def _flat(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Fields by dotted path, as a wait takes them; only objects with a single field are gone into."""
+    for name, value in data.items():
+        if isinstance(value, Mapping) and len(value) == 1:
+            for path, inner in _flat(value):
+                yield f"{name}.{path}", inner
+        else:
+            yield name, value
 
 
 def _cut(value: object) -> str:
-    text = f"<{len(value)} bytes>" if isinstance(value, bytes) else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, Mapping):
+        return "{…}" if value else "{}"
+    if isinstance(value, list):
+        return "[…]" if value else "[]"
+    text = str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"

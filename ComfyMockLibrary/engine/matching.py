@@ -64,12 +64,19 @@ def _is_equal(expected: Any, seen: Any) -> bool:
     if seen is None or isinstance(seen, bool):
         return expected.lower() in {None: ("none", "null"), True: ("true",), False: ("false",)}[seen]
     if isinstance(seen, (int, float)):
-        with suppress(ValueError):
-            return float(expected) == seen
-        return False
+        return seen in _numbers(expected)
     if isinstance(seen, str):
         return expected == seen
     return any(value == seen for value in _literals(expected))
+
+
+def _numbers(text: str) -> list[float]:
+    """What a text means as a whole number, exact however long (seeds are), and as any number."""
+    values: list[float] = []
+    for read in (int, float):
+        with suppress(ValueError):
+            values.append(read(text))
+    return values
 
 
 def _literals(text: str) -> list[Any]:

@@ -8,15 +8,13 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
 from ComfyMockLibrary.engine.deadline import Deadline, wait_until
 from ComfyMockLibrary.types import StopSignal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from mockserver.port_owner import owner_of
 
 IS_WINDOWS = sys.platform == "win32"
 
@@ -66,25 +64,6 @@ def describe_exit(status: int) -> str:
     return f"exit status {status}"
 
 
-def holder_of(port: int) -> str:
-    """The process that listens on a port, as far as the system tells."""
-    for process in _listeners(port):
-        with suppress(psutil.Error):
-            return f"process {process.pid} ({' '.join(process.cmdline()) or process.name()})"
-    return "another process (the system does not tell which)"
-
-
-def _listeners(port: int) -> Iterator[psutil.Process]:
-    try:
-        connections = psutil.net_connections("tcp")
-    except psutil.Error:
-        return
-    for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and getattr(connection.laddr, "port", None) == port:
-            with suppress(psutil.Error, TypeError):
-                yield psutil.Process(connection.pid)
-
-
 class PortHolder:
     """Holds a port on 127.0.0.1 and, where there is IPv6, on ::1, from before a server's first start to its end.
 
@@ -102,7 +81,7 @@ class PortHolder:
             if failure.errno != errno.EADDRINUSE:
                 raise
             raise RuntimeError(
-                f"Port {port} is taken by {holder_of(port)}. End it, or choose another port, or leave the port out to "
+                f"Port {port} is taken by {owner_of(port)}. End it, or choose another port, or leave the port out to "
                 "get any free one."
             ) from None
         with suppress(OSError):  # no IPv6 here, or the number is taken there: then it is not ours to hold

@@ -6,6 +6,7 @@ The format is written down in ``mockserver/journal.schema.json``.
 from __future__ import annotations
 
 import json
+import os
 import re
 from datetime import datetime, timezone
 from pathlib import Path
@@ -46,6 +47,12 @@ class RecordFile:
 def file_name(alias: str) -> str:
     """A file name for an alias, whatever characters it has."""
     return re.sub(r"[^\w.-]+", "_", alias).strip(".") or "_"
+
+
+def shown(path: Path) -> str:
+    """A path as people see it: from the working directory, if it lies below."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
 
 
 def _described(value: object) -> str:

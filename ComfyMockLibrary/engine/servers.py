@@ -15,7 +15,7 @@ from ComfyMockLibrary.engine import launchers, platform
 from ComfyMockLibrary.engine.deadline import Deadline, pause
 from ComfyMockLibrary.engine.endpoint import Endpoint
 from ComfyMockLibrary.engine.launcher import LaunchedLife, Launcher, LifeSettings, NotReady
-from ComfyMockLibrary.engine.records import file_name
+from ComfyMockLibrary.engine.records import file_name, shown
 from ComfyMockLibrary.types import StopSignal
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class ServerOptions:
         for option in self.raw:
             name = option.partition("=")[0]
             if name in _OWN_OPTIONS:
-                raise ValueError(f"The library sets {name} itself; the port is given as port=8188.")
+                raise ValueError(f"The library sets {name} itself: leave it out; a port is given as port=8188.")
         options: list[str] = []
         if self.status_interval is not None:
             options += ["--status-interval", str(self.status_interval)]
@@ -349,10 +349,7 @@ class ServerManager:
             self._check(ready, settings, process)
         except NotReady as failure:
             self._discard(process)
-            raise RuntimeError(
-                f"The mock server on port {server.port} {failure}.{_excerpt(settings.log_file)}\n"
-                f"Log: {settings.log_file}"
-            ) from None
+            raise RuntimeError(_start_failure(server, str(failure), settings.log_file, deadline)) from None
         except BaseException:
             self._discard(process)
             raise
@@ -388,7 +385,14 @@ class ServerManager:
             )
 
 
-def _excerpt(log_file: Path) -> str:
-    """The end of a server's output, for an error."""
-    lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_EXCERPT_LINES:]
-    return "".join(f"\n    {line}" for line in ("End of its output:", *lines)) if lines else " It has written nothing."
+def _start_failure(server: MockServer, failure: str, log_file: Path, deadline: Deadline) -> str:
+    """Why a life did not begin: its last words first, since many places show the first line alone."""
+    lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines() if log_file.exists() else []
+    last_words = f": {lines[-1].rstrip('.')}" if lines else ", and has written nothing"
+    sentences = [
+        f"Mock server '{server.alias}' on port {server.port} {failure}{last_words}.",
+        "Give it a longer startup_timeout." if deadline.expired else "",
+        f"Log: {shown(log_file)}.",
+    ]
+    output = ["\nEnd of its output:", *lines[-_LOG_EXCERPT_LINES:]] if len(lines) > 1 else []
+    return " ".join(filter(None, sentences)) + "\n    ".join(output)

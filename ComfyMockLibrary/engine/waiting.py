@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Literal
 
 from ComfyMockLibrary.engine.deadline import Deadline, now, wait_until
 from ComfyMockLibrary.engine.journal import Event
+from ComfyMockLibrary.engine.records import shown
 from ComfyMockLibrary.errors import ExpectationFailed
 from ComfyMockLibrary.types import ConnectionState
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
     from ComfyMockLibrary.engine.matching import EventPattern
     from ComfyMockLibrary.engine.servers import MockServer
@@ -36,7 +34,7 @@ class ClientWaits:
         start = self._start(since)
         event = self._first(pattern, start, timeout)
         if event is None:
-            raise self._failure(
+            raise self.failure(
                 f"{_sentence(pattern)} did not come within {timeout:g} s.", start, self._hint(pattern, start)
             )
         self._journal.move_cursor(event.index + 1)
@@ -45,9 +43,21 @@ class ClientWaits:
     def for_no_event(self, pattern: EventPattern, timeout: float, since: Since = None) -> None:
         """Makes sure, over the whole time, that no such event comes. Raises ExpectationFailed as soon as one does."""
         start = self._start(since)
+        began = now()
         event = self._first(pattern, start, timeout)
-        if event is not None:
-            raise self._failure(f"{_sentence(pattern)} came, but should not have: {event}.", start)
+        if event is None:
+            return
+        if event.at >= began:
+            raise self.failure(
+                f"{_sentence(pattern)} should not have come within {timeout:g} s but did after "
+                f"{event.at - began:.3f} s: {event}.",
+                start,
+            )
+        raise self.failure(
+            f"{_sentence(pattern)} should not have come but had, {began - event.at:.3f} s before this wait: {event}.",
+            start,
+            "Give since=${event} to look only at what comes after a later event.",
+        )
 
     def for_connection(self, timeout: float, since: Since = None) -> None:
         """Waits for a connection to the life that runs now; against other servers, for any.
@@ -67,9 +77,10 @@ class ClientWaits:
 
         position = wait_until(connected_at, Deadline(timeout), self._journal.condition)
         if position is None:
-            life = "" if self._server is None else f" to life {len(self._server.lives)} ({self._server.life_id})"
-            raise self._failure(
-                f"Connection{life} did not happen within {timeout:g} s.", earliest, self._connection_hint()
+            raise self.failure(
+                f"Connection to {self._destination()} did not happen within {timeout:g} s.",
+                earliest,
+                self._connection_hint() or self._age_hint(),
             )
         self._journal.move_cursor(position)
 
@@ -86,7 +97,7 @@ class ClientWaits:
 
         position = wait_until(entered_at, Deadline(timeout), self._journal.condition)
         if position is None:
-            raise self._failure(
+            raise self.failure(
                 f"Connection state '{state.value}' was not reached within {timeout:g} s.",
                 start,
                 self._connection_hint(),
@@ -97,18 +108,48 @@ class ClientWaits:
         """Looks once. Raises ExpectationFailed."""
         seen = self._client.state
         if seen is not state:
-            raise self._failure(
-                f"Connection state should be '{state.value}' but is '{seen.value}'.", self._journal.cursor
+            raise self.failure(
+                f"Connection state should be '{state.value}' but is '{seen.value}'.",
+                self._journal.cursor,
+                "This looks only once; `Wait For Connection State` waits.",
             )
 
     def should_have_taken_path(self, expected: list[ConnectionState]) -> None:
         """Compares all states that the connection has been in. Raises ExpectationFailed."""
         seen = self._client.path
         if seen != expected:
-            raise self._failure(
-                f"Connection states should be\n    {_path(expected)}\nbut are\n    {_path(seen)}\n",
-                self._journal.cursor,
+            raise self.failure(
+                f"Connection states should be {_path(expected)} but are {_path(seen)}.", self._journal.cursor
             )
+
+    def should_be_valid(self, timeout: float) -> None:
+        """Checks the connection, see ``ComfyClient.validate``. Raises ExpectationFailed."""
+        fault = self._client.validate(timeout)
+        if fault is not None:
+            raise self.failure(
+                f"Connection should be valid but is not: {fault}.", self._journal.cursor, self._connection_hint()
+            )
+
+    def should_not_be_valid(self, timeout: float) -> None:
+        """The opposite. Raises ExpectationFailed."""
+        if self._client.validate(timeout) is None:
+            raise self.failure("Connection should not be valid but is.", self._journal.cursor)
+
+    def failure(self, what: str, start: int, hint: str = "") -> ExpectationFailed:
+        """A failed expectation in words: what, what was seen instead since ``start``, how the server is, what to do."""
+        events = self._journal.since(0)
+        moment = now()
+        recent = "; ".join(f"{event} ({moment - event.at:.3f} s ago)" for event in events[-_LAST_EVENTS:])
+        last = f"last events: {recent}" if events else "no event"
+        count = len(events) - start
+        parts = [
+            what,
+            f"Seen: client '{self._client.alias}' is {self._client.state.value}; {last}.",
+            f"{count} event{'' if count == 1 else 's'} since {'the start' if start == 0 else f'position {start}'}.",
+            *describe_server(self._server),
+            hint,
+        ]
+        return ExpectationFailed(" ".join(part for part in parts if part))
 
     def _first(self, pattern: EventPattern, start: int, timeout: float) -> Event | None:
         looked = start
@@ -130,28 +171,16 @@ class ClientWaits:
             return since.index + 1
         raise ValueError(f"since={since!r} is neither an event nor the word 'start'.")
 
-    def _failure(self, what: str, start: int, hint: str = "") -> ExpectationFailed:
-        events = self._journal.since(0)
-        moment = now()
-        last = ", ".join(f"{event} ({event.at - moment:+.3f} s)" for event in events[-_LAST_EVENTS:]) or "no event"
-        count = len(events) - start
-        parts = [
-            what,
-            f"Seen: client '{self._client.alias}' is {self._client.state.value}; {last}.",
-            f"{count} event{'' if count == 1 else 's'} since {'the start' if start == 0 else f'position {start}'}.",
-            *describe_server(self._server),
-            hint,
-        ]
-        return ExpectationFailed(" ".join(part for part in parts if part))
+    def _destination(self) -> str:
+        if self._server is None:
+            return self._client.endpoint.url
+        return f"life {len(self._server.lives)} ({self._server.life_id})"
 
     def _hint(self, pattern: EventPattern, start: int) -> str:
         events = self._journal.since(0)
         earlier = next((event for event in reversed(events[:start]) if pattern.matches(event)), None)
         if earlier is not None:
-            return (
-                f"Such an event came earlier, at position {earlier.index}, before the one that was looked from; "
-                "give since=start to take all events."
-            )
+            return f"One came earlier, at position {earlier.index}; give since=start to look at all events."
         nearest = next((event for event in reversed(events[start:]) if pattern.matches_name(event)), None)
         if nearest is not None:
             return f"The nearest was: {nearest}."
@@ -161,15 +190,22 @@ class ClientWaits:
         return self._connection_hint()
 
     def _connection_hint(self) -> str:
-        if self._server is not None and not self._server.is_running:
-            return "The server is down: start its next life with `Restart Mock Server`."
-        if self._server is not None and self._server.is_frozen:
-            return "The server is frozen: let it go on with `Thaw Mock Server`."
+        server_hint = next_step(self._server)
+        if server_hint:
+            return server_hint
+        if self._server is None and not self._client.positions_of_state(ConnectionState.connected):
+            return f"Make sure that a server runs at {self._client.endpoint.url}."
         if self._client.state in (ConnectionState.disconnected, ConnectionState.failed):
             return "The client does not try to connect: use `Reconnect Client`."
         if self._server is not None and self._client.is_connected and self._client.life_id != self._server.life_id:
             return f"The client is connected to life {self._client.life_id}, which is not the one that runs now."
         return ""
+
+    def _age_hint(self) -> str:
+        """For a client that is connected, only not since then."""
+        return (
+            "The connection that is open is older than the event given as since." if self._client.is_connected else ""
+        )
 
 
 def describe_server(server: MockServer | None) -> list[str]:
@@ -179,10 +215,13 @@ def describe_server(server: MockServer | None) -> list[str]:
     return [f"Server: {server.life.describe()}.", f"Log: {shown(server.log_file)}."]
 
 
-def shown(path: Path) -> str:
-    """A path as people see it: from the working directory, if it lies below."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
+def next_step(server: MockServer | None) -> str:
+    """What to do about a server that is down or frozen; empty for one that runs."""
+    if server is not None and not server.is_running:
+        return "The server is down: start its next life with `Restart Mock Server`."
+    if server is not None and server.is_frozen:
+        return "The server is frozen: let it go on with `Thaw Mock Server`."
+    return ""
 
 
 def _sentence(pattern: EventPattern) -> str:

@@ -14,7 +14,6 @@ from ComfyMockLibrary.engine.client.comfy_client import ClientOptions, ComfyClie
 from ComfyMockLibrary.engine.endpoint import Endpoint
 from ComfyMockLibrary.engine.matching import EventPattern
 from ComfyMockLibrary.engine.servers import MockServer
-from ComfyMockLibrary.errors import ExpectationFailed
 from ComfyMockLibrary.keywords.base import Component, keyword
 from ComfyMockLibrary.secret import Secret
 from ComfyMockLibrary.types import BackoffStrategy, ConnectionState
@@ -265,9 +264,7 @@ class ClientKeywords(Component):
           - AssertionError: If it does not; says what is wrong.
         """
         target = self.session.clients.get(client)
-        fault = target.validate(self.session.timeout_or(timeout))
-        if fault is not None:
-            raise ExpectationFailed(f"Connection of client '{target.alias}' should be valid but is not: {fault}.")
+        self.session.waits(target).should_be_valid(self.session.timeout_or(timeout))
 
     @keyword(tags=["Client", "Assertion"])
     def connection_should_not_be_valid(
@@ -283,8 +280,7 @@ class ClientKeywords(Component):
           - AssertionError: If it works.
         """
         target = self.session.clients.get(client)
-        if target.validate(self.session.timeout_or(timeout)) is None:
-            raise ExpectationFailed(f"Connection of client '{target.alias}' should not be valid but is.")
+        self.session.waits(target).should_not_be_valid(self.session.timeout_or(timeout))
 
     def _close(self, client: ComfyClient) -> None:
         client.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,9 @@ from robot.utils import DotDict
 
 from ComfyMockLibrary.engine import prompts
 from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+from ComfyMockLibrary.engine.http import HttpError
 from ComfyMockLibrary.engine.prompts import PromptOutcome, QueuedPrompt
-from ComfyMockLibrary.engine.waiting import describe_server
-from ComfyMockLibrary.errors import ExpectationFailed
+from ComfyMockLibrary.engine.waiting import describe_server, next_step
 from ComfyMockLibrary.keywords.base import Component, keyword
 from ComfyMockLibrary.types import PromptResult
 
@@ -51,7 +53,8 @@ class PromptKeywords(Component):
         """
         target = self.session.clients.get(client)
         target.journal.set_cursor()
-        prompt = prompts.queue_prompt(target, workflow, self.session.timeout_or(timeout))
+        with self._asking(target):
+            prompt = prompts.queue_prompt(target, workflow, self.session.timeout_or(timeout))
         self.session.notes(target).prompt = prompt
         return prompt
 
@@ -89,20 +92,22 @@ class PromptKeywords(Component):
         queued = self._prompt(prompt, target)
         limit = self.session.timeout_or(timeout)
         outcome = prompts.wait_for_prompt(target, queued, limit)
-        state = " ".join(
-            [
-                f"Client '{target.alias}' is {target.state.value}.",
-                *describe_server(self.session.clients.server_of(target)),
-            ]
-        )
+        waits = self.session.waits(target)
         if isinstance(outcome, str):
-            raise ExpectationFailed(f"Prompt {queued.prompt_id} did not end within {limit:g} s: {outcome}. {state}")
+            raise waits.failure(
+                f"Prompt {queued.prompt_id} did not end within {limit:g} s: {outcome}.",
+                queued.position,
+                next_step(self.session.clients.server_of(target))
+                or "Give it a longer timeout, or end it with `Interrupt Prompt`.",
+            )
         if result not in (None, outcome.result):
             assert result is not None
-            reason = f" ({outcome.error})" if outcome.error else ""
-            raise ExpectationFailed(
-                f"Prompt {queued.prompt_id} should have ended with {result.value} but did with "
-                f"{outcome.result.value}{reason}. {state}"
+            reason = f": {outcome.error}" if outcome.error else ""
+            raise waits.failure(
+                f"Prompt {queued.prompt_id} should have ended with {result.value} but ended with "
+                f"{outcome.result.value}{reason}.",
+                queued.position,
+                "A restart empties queue and history: queue it again." if outcome.result is PromptResult.lost else "",
             )
         return PromptOutcome(outcome.prompt_id, outcome.result, DotDict(outcome.outputs), outcome.error)
 
@@ -126,7 +131,8 @@ class PromptKeywords(Component):
         """
         target = self.session.clients.get(client)
         prompt_id = self._prompt(prompt, target).prompt_id
-        prompts.interrupt_prompt(target, prompt_id, self.session.timeout_or(timeout))
+        with self._asking(target):
+            prompts.interrupt_prompt(target, prompt_id, self.session.timeout_or(timeout))
 
     @keyword(tags=["Prompt", "Getter"])
     def get_queue(self, *, timeout: timedelta | None = None, client: ComfyClient | None = None) -> dict[str, Any]:
@@ -144,7 +150,8 @@ class PromptKeywords(Component):
         | Should Be Empty    ${queue.queue_pending}
         """
         target = self.session.clients.get(client)
-        queue: dict[str, Any] = DotDict(target.ask("GET", "/queue", self.session.timeout_or(timeout)))
+        with self._asking(target):
+            queue: dict[str, Any] = DotDict(target.ask("GET", "/queue", self.session.timeout_or(timeout)))
         return queue
 
     @keyword(tags=["Prompt", "Getter"])
@@ -167,8 +174,19 @@ class PromptKeywords(Component):
         """
         target = self.session.clients.get(client)
         path = "/history" if prompt is None else f"/history/{prompt.prompt_id}"
-        history: dict[str, Any] = DotDict(target.ask("GET", path, self.session.timeout_or(timeout)))
+        with self._asking(target):
+            history: dict[str, Any] = DotDict(target.ask("GET", path, self.session.timeout_or(timeout)))
         return history
+
+    @contextmanager
+    def _asking(self, client: ComfyClient) -> Iterator[None]:
+        """Lets the error of a request say how the server is."""
+        try:
+            yield
+        except HttpError as failure:
+            server = self.session.clients.server_of(client)
+            sentences = [f"{failure}.", *describe_server(server), next_step(server)]
+            raise RuntimeError(" ".join(filter(None, sentences))) from failure
 
     def _prompt(self, prompt: QueuedPrompt | None, client: ComfyClient) -> QueuedPrompt:
         known = prompt or self.session.notes(client).prompt

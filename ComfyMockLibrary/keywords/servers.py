@@ -7,8 +7,8 @@ from datetime import timedelta
 from robot.api import logger
 
 from ComfyMockLibrary.engine import platform
+from ComfyMockLibrary.engine.records import shown
 from ComfyMockLibrary.engine.servers import MockServer, ServerOptions
-from ComfyMockLibrary.engine.waiting import shown
 from ComfyMockLibrary.errors import ExpectationFailed
 from ComfyMockLibrary.keywords.base import Component, keyword
 from ComfyMockLibrary.types import StopSignal
@@ -218,7 +218,7 @@ class ServerKeywords(Component):
         if not target.is_running:
             raise ExpectationFailed(
                 f"Mock server '{target.alias}' should be running but {target.life.describe()}. "
-                f"Log: {shown(target.log_file)}."
+                f"Log: {shown(target.log_file)}. Start its next life with `Restart Mock Server`."
             )
 
     @keyword(tags=["Server", "Assertion"])
@@ -234,7 +234,9 @@ class ServerKeywords(Component):
         target = self.session.servers.get(server)
         if target.is_running:
             raise ExpectationFailed(
-                f"Mock server '{target.alias}' should not be running but is {target.life.describe()}."
+                f"Mock server '{target.alias}' should not be running but is {target.life.describe()}. "
+                f"Log: {shown(target.log_file)}. End it with `Kill Mock Server`, or wait for its end with "
+                "`Wait For Mock Server To Stop`."
             )
 
     @keyword(tags=["Server", "Getter"])
@@ -288,7 +290,7 @@ class ServerKeywords(Component):
         if status is None:
             raise ExpectationFailed(
                 f"Mock server '{target.alias}' did not stop within {limit:g} s: it is {target.life.describe()}. "
-                f"End it with `Kill Mock Server`. Log: {shown(target.log_file)}."
+                f"Log: {shown(target.log_file)}. End it with `Kill Mock Server`."
             )
         return status
 

@@ -207,12 +207,15 @@ class WaitingKeywords(Component):
           - ValueError: If the event is not tracked.
         """
         target = self.session.clients.get(client)
-        count = self._count(event, target)
-        if count != times if times is not None else count == 0:
-            expected = "at least once" if times is None else f"{times} times"
-            raise ExpectationFailed(
-                f"Event '{event}' should have fired {expected} since it was tracked, but did {count} times. "
-                f"Client '{target.alias}' is {target.state.value}."
+        seen = self._tracked(event, target)
+        if len(seen) != times if times is not None else not seen:
+            expected = "at least once" if times is None else _times(times)
+            is_missing = len(seen) < (times or 1)
+            raise self._failure(
+                f"Event '{event}' should have fired {expected} since it was tracked but did {_times(len(seen))}.",
+                event,
+                target,
+                "This looks only once; wait for the event with `Wait For Event` before." if is_missing else "",
             )
 
     @keyword(tags=["Client", "Assertion"])
@@ -228,11 +231,12 @@ class WaitingKeywords(Component):
           - ValueError: If the event is not tracked.
         """
         target = self.session.clients.get(client)
-        count = self._count(event, target)
-        if count:
-            raise ExpectationFailed(
-                f"Event '{event}' should not have fired since it was tracked, but did {count} times. "
-                f"Client '{target.alias}' is {target.state.value}."
+        seen = self._tracked(event, target)
+        if seen:
+            raise self._failure(
+                f"Event '{event}' should not have fired since it was tracked but did {_times(len(seen))}: {seen[0]}.",
+                event,
+                target,
             )
 
     @keyword(tags=["Client", "Getter"])
@@ -268,14 +272,22 @@ class WaitingKeywords(Component):
             events = [each for each in events if pattern.matches(each)]
         return [_for_robot(each) for each in events if source in (None, each.source)]
 
-    def _count(self, event: str, client: ComfyClient) -> int:
+    def _tracked(self, event: str, client: ComfyClient) -> list[Event]:
         try:
             pattern, start = self.session.notes(client).tracked[event]
         except KeyError:
             raise ValueError(
                 f"Event '{event}' of client '{client.alias}' is not tracked. Use `Track Event` before it can come."
             ) from None
-        return sum(pattern.matches(each) for each in client.journal.since(start))
+        return [each for each in client.journal.since(start) if pattern.matches(each)]
+
+    def _failure(self, what: str, event: str, client: ComfyClient, hint: str = "") -> ExpectationFailed:
+        _, start = self.session.notes(client).tracked[event]
+        return self.session.waits(client).failure(what, start, hint)
+
+
+def _times(count: int) -> str:
+    return {0: "not", 1: "once"}.get(count, f"{count} times")
 
 
 def _for_robot(event: Event) -> Event:

@@ -37,7 +37,7 @@ class Ports:
     """Outgoing messages: the frames that go to this socket in place of the message's own."""
 
     step: Callable[[QueueItem, Step], Awaitable[None]] | None = None
-    """Execution: called before each step of a run. May wait; at ``Work`` it may raise ``NodeFailure`` or ``Interrupted``."""
+    """Execution: called before each step; may wait, and raise ``NodeFailure`` or ``Interrupted`` at ``Work``."""
 
     history: Callable[[QueueItem, Json], Awaitable[Json | None]] | None = None
     """History: the entry to write in place of the given one, or None to write none."""

@@ -21,7 +21,7 @@ def decode_text(text: str) -> tuple[str, dict[str, Any]]:
     try:
         message = json.loads(text)
         name, data = message["type"], message.get("data", {})
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return UNREADABLE, {"text": text}
     if not isinstance(name, str):
         return UNREADABLE, {"text": text}
@@ -41,7 +41,7 @@ def decode_binary(message: bytes) -> tuple[str, dict[str, Any]]:
         if event == 4:
             metadata, image = _prefixed(message)
             return "b_preview_with_metadata", {**json.loads(metadata), "image": image}
-    except (struct.error, ValueError, TypeError):
+    except (struct.error, ValueError, TypeError, RecursionError):
         pass
     return UNREADABLE, {"bytes": message}
 

@@ -87,6 +87,7 @@ class ConnectionMachine:
         self._require_open()
         if self.state not in (ConnectionState.disconnected, ConnectionState.failed):
             raise ValueError(f"The client is {self.state.value} already.")
+        self._attempt = 0
         self._enter(ConnectionState.connecting)
         return [self._open()]
 

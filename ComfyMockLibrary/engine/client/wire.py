@@ -71,6 +71,13 @@ class Patience:
         self._wakeup = wakeup
         self._is_wanted = is_wanted
 
+    def check(self) -> None:
+        """Raises TimeoutError after the deadline, Abandoned when nobody wants it any more."""
+        if self._is_wanted is not None and not self._is_wanted():
+            raise Abandoned
+        if self.deadline.expired:
+            raise TimeoutError(errno.ETIMEDOUT, "timed out")
+
     def wait(self, sock: _HasFileno, event: int, deadline: Deadline | None = None) -> None:
         """Waits for a socket. Raises TimeoutError at the deadline, Abandoned when nobody wants it any more."""
         deadline = deadline or self.deadline
@@ -121,6 +128,8 @@ class _PatientCalls:
     def _patiently(self, call: Callable[..., Any], event: int, *arguments: Any) -> Any:
         sending = Deadline(SEND_TIMEOUT) if event == selectors.EVENT_WRITE else None
         while True:
+            if self.patience is not None:
+                self.patience.check()  # here too, as data that never ends never makes it wait
             try:
                 return call(*arguments)
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError) as missing:
@@ -128,9 +137,15 @@ class _PatientCalls:
                 if self.patience is not None:
                     self.patience.wait(self, wanted)  # type: ignore[arg-type]
                 elif sending is not None:
-                    Patience(SEND_TIMEOUT).wait(self, wanted, sending)  # type: ignore[arg-type]
+                    self._wait_for_reader(wanted, sending)
                 else:
                     raise TimeoutError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+
+    def _wait_for_reader(self, event: int, deadline: Deadline) -> None:
+        try:
+            Patience(deadline.timeout).wait(self, event, deadline)  # type: ignore[arg-type]
+        except TimeoutError:  # which websocket-client would take for a lack of data
+            raise ConnectionAbortedError(errno.ECONNABORTED, "the server does not read") from None
 
 
 def _wanted_event(missing: OSError, event: int) -> int:
@@ -160,7 +175,11 @@ def open_connection(host: str, port: int, *, tls: bool, patience: Patience) -> W
     Raises OSError (ConnectionRefusedError, TimeoutError …) of the last address tried.
     """
     failure: OSError = OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
-    for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as wrong:
+        raise OSError(errno.EINVAL, f"{host} is no name of a host") from wrong
+    for family, _, _, _, address in addresses:
         sock = WireSocket(family, socket.SOCK_STREAM)
         try:
             _connect(sock, address, patience)
