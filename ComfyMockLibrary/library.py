@@ -24,12 +24,9 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
     """Tells whether a client of ComfyUI survives an outage of its server.
 
     The library starts real mock servers as processes of their own. They speak ComfyUI's HTTP and websocket protocol
-    without GPU or models. Suites kill, freeze and restart them, and tell what a client makes of it.
+    without GPU or models. Suites kill, freeze and restart them, and tell what a client makes of it. A test reads like
+    this:
 
-    | *** Settings ***
-    | Library    ComfyMockLibrary
-    |
-    | *** Test Cases ***
     | Client Comes Back After A Restart
     |     `Start Mock Server`
     |     `Connect Client`
@@ -148,7 +145,7 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
         """Runs a keyword for Robot, and writes into the log what servers and clients have done meanwhile."""
         try:
             return super().run_keyword(name, args, kwargs)
-        except AssertionError:
+        except (AssertionError, RuntimeError, ValueError):
             self._handle_failure()
             raise
         finally:

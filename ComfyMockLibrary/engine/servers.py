@@ -188,7 +188,9 @@ class ServerManager:
         """A server by alias, port or handle; the current one if left out. Raises ValueError."""
         if isinstance(server, MockServer):
             if server not in self._servers.values():
-                raise ValueError(f"{server!r} has been closed. Start a new one.")
+                raise ValueError(
+                    f"The mock server {server.alias!r} is closed. Start a new one with `Start Mock Server`."
+                )
             return server
         if server is None:
             if self._current is None:
@@ -320,9 +322,15 @@ class ServerManager:
         if known is None:
             return None
         if alias is not None and alias != known.alias:
-            raise ValueError(f"Port {port} belongs to the mock server {known.alias!r}, not {alias!r}.")
+            raise ValueError(
+                f"Port {port} belongs to the mock server {known.alias!r}, not {alias!r}. Use that alias, or leave the "
+                "port out."
+            )
         if port not in (0, known.port):
-            raise ValueError(f"The mock server {known.alias!r} has port {known.port}; it cannot move to {port}.")
+            raise ValueError(
+                f"The mock server {known.alias!r} has port {known.port} and cannot move to {port}. Leave the port out, or "
+                "choose another alias."
+            )
         if known.is_running:
             raise ValueError(
                 f"The mock server {known.alias!r} runs already on port {known.port} (pid {known.pid}). "

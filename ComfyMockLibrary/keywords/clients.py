@@ -75,7 +75,7 @@ class ClientKeywords(Component):
             event with ``transport=http``. Not polled if left out.
           - ``headers``: Sent with the upgrade and with every request.
           - ``token``: Sent as ``Authorization: Bearer`` with the upgrade and with every request.
-          - ``feature_flags``: Sent after each open, for example ``{"supports_preview_metadata": true}``.
+          - ``feature_flags``: Sent after each open, for example ``{"supports_preview_metadata": True}``.
           - ``on_failure``: Keyword to run when the client has given up. It runs at the end of the library's keyword
             that sees the event ``reconnection_failed``, at the latest the next one.
 

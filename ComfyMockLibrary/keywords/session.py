@@ -133,9 +133,9 @@ class Session:
             client.journal.set_cursor()
 
     def opened(self, resource: MockServer | ComfyClient) -> None:
-        """Notes which test or suite has opened something."""
-        self._opened = [(scope, known) for scope, known in self._opened if known is not resource]
-        self._opened.append((self._scope(), resource))
+        """Notes which test or suite has opened something. A suite's server that a test starts again stays the suite's."""
+        if all(known is not resource for _, known in self._opened):
+            self._opened.append((self._scope(), resource))
 
     def close_all_of(self, ends: Callable[[Scope], bool]) -> None:
         """Closes what was opened in the scopes that end: clients first, then servers, the latest first."""

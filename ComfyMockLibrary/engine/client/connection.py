@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import selectors
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ import websocket
 from websocket import ABNF
 
 from ComfyMockLibrary.engine.client.wire import Patience, TlsWireSocket, WireSocket, open_connection
-from ComfyMockLibrary.engine.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,6 +40,18 @@ class Lost(Exception):
         return {"code": self.code, "reason": self.reason, "cause": self.cause}
 
 
+class _WebSocket(websocket.WebSocket):
+    """Websocket-client's, which says a close frame once only, and takes one also if nobody is left to be answered."""
+
+    _has_said_close = False
+
+    def send_close(self, status: int = websocket.STATUS_NORMAL, reason: str | bytes = b"") -> None:
+        if not self._has_said_close:
+            self._has_said_close = True
+            with suppress(websocket.WebSocketException, OSError):
+                super().send_close(status, reason)
+
+
 class Connection:
     """An open websocket."""
 
@@ -54,7 +65,7 @@ class Connection:
     @classmethod
     def open(cls, endpoint: Endpoint, client_id: str, headers: Mapping[str, str], patience: Patience) -> Connection:
         """Connects and upgrades, all within the patience. Raises OpenFailed, or Abandoned."""
-        socket: Any = websocket.WebSocket()  # its methods have no types
+        socket: Any = _WebSocket()  # its methods have no types
         try:
             wire = open_connection(endpoint.host, endpoint.port, tls=endpoint.tls, patience=patience)
         except TimeoutError:
@@ -114,15 +125,12 @@ class Connection:
 
     def close(self, code: int, timeout: float) -> None:
         """Closes with a close frame and waits, at most ``timeout`` seconds, for the server's."""
-        deadline = Deadline(timeout)
-        try:
-            self._send(struct.pack("!H", code), ABNF.OPCODE_CLOSE)
-            while True:
-                for _ in self.receive():
-                    pass  # too late for anybody
-                Patience(timeout).wait(self, selectors.EVENT_READ, deadline)
-        except (Lost, TimeoutError):
-            self.drop()
+        self._wire.patience = Patience(timeout)
+        self._socket.send_close(code)
+        with suppress(Lost):
+            for _ in self.receive():
+                pass  # too late for anybody
+        self.drop()
 
     def drop(self) -> None:
         """Closes without a word."""
