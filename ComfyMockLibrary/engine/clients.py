@@ -44,7 +44,7 @@ class ClientManager:
 
         ``server`` is the mock server at the endpoint, if it is one of ours; ``directory`` takes the client's journal.
         """
-        alias = alias or f"client-{next(_client_numbers)}"
+        alias = alias or next(name for name in map("client-{}".format, _client_numbers) if name not in self._clients)
         if alias in self._clients:
             raise ValueError(f"There is a client {alias!r} already. Close it, or choose another alias.")
         file = None if directory is None else directory / f"{file_name(alias)}.journal.jsonl"

@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ComfyMockLibrary.engine import platform
@@ -37,7 +38,10 @@ class ForkLauncher:
     def launch(self, settings: LifeSettings) -> LaunchedLife:
         """Starts a life and returns at once."""
         with self._lock:
-            if self._server is None or not self._server.is_running:
+            if self._server is not None and not self._server.is_running:
+                self._server.close()
+                self._server = None
+            if self._server is None:
                 self._server = _ForkServer()
                 atexit.register(self._server.close)
             return self._server.start(settings)
@@ -80,7 +84,7 @@ class _ForkServer:
     def close(self) -> None:
         """Ends the process, and the lives that are left with it."""
         assert self._process.stdin is not None
-        with self.condition:
+        with self.condition, suppress(BrokenPipeError):
             self._process.stdin.close()
         self._reader.join(_EXIT_TIMEOUT)
         try:

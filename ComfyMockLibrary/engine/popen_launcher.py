@@ -69,7 +69,10 @@ class _PopenLife:
         if not line:
             status = self.wait(Deadline(deadline.timeout))
             raise NotReady("closed its output before it was ready" if status is None else ended_early(status))
-        ready: dict[str, Any] = json.loads(line)
+        try:
+            ready: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise NotReady(f"wrote {line!r} instead of its ready line") from None
         return ready
 
     def exit_status(self) -> int | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,7 +88,8 @@ def queue_prompt(
     graph = load_workflow(workflow)
     position = len(client.journal)
     answer = client.ask("POST", "/prompt", timeout, {"prompt": graph, "client_id": client.client_id})
-    return QueuedPrompt(answer["prompt_id"], answer["number"], graph, position)
+    with _reading(f"POST {client.endpoint.url}/prompt", answer):
+        return QueuedPrompt(answer["prompt_id"], answer["number"], graph, position)
 
 
 def interrupt_prompt(client: ComfyClient, prompt_id: str | None = None, timeout: float = REQUEST_TIMEOUT) -> None:
@@ -148,16 +150,28 @@ def _look(client: ComfyClient, prompt_id: str, timeout: float) -> PromptOutcome 
     The queue is read first: a prompt that ends between the two reads is in the history then.
     """
     queue = client.ask("GET", "/queue", timeout)
-    for name, rows in (("it runs", queue["queue_running"]), ("it waits in the queue", queue["queue_pending"])):
-        if any(row[1] == prompt_id for row in rows):
-            return name
-    entry = client.ask("GET", f"/history/{prompt_id}", timeout).get(prompt_id)
-    if entry is None:
-        return None
-    status = entry.get("status") or {}
-    if status.get("completed", True):
-        return PromptOutcome(prompt_id, PromptResult.success, entry.get("outputs", {}))
-    return PromptOutcome(prompt_id, PromptResult.failure, entry.get("outputs", {}), _reason(status))
+    with _reading(f"GET {client.endpoint.url}/queue", queue):
+        for name, rows in (("it runs", queue["queue_running"]), ("it waits in the queue", queue["queue_pending"])):
+            if any(row[1] == prompt_id for row in rows):
+                return name
+    history = client.ask("GET", f"/history/{prompt_id}", timeout)
+    with _reading(f"GET {client.endpoint.url}/history/{prompt_id}", history):
+        entry = history.get(prompt_id)
+        if entry is None:
+            return None
+        status = entry.get("status") or {}
+        if status.get("completed", True):
+            return PromptOutcome(prompt_id, PromptResult.success, entry.get("outputs", {}))
+        return PromptOutcome(prompt_id, PromptResult.failure, entry.get("outputs", {}), _reason(status))
+
+
+@contextmanager
+def _reading(request: str, answer: Any) -> Iterator[None]:
+    """Raises HttpError when an answer is JSON, but not of the shape that is read here."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise HttpError(f"{request}: the answer is not as ComfyUI gives it: {str(answer)[:80]}") from None
 
 
 def _reason(status: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _server_numbers = itertools.count(1)
 
 _OWN_OPTIONS = ("--port", "--journal", "--life-id", "--supervised", "--kill-with-parent")
+_PRINTING_OPTIONS = ("-h", "--help", "--version")
 _LOG_EXCERPT_LINES = 20
 
 
@@ -43,6 +44,8 @@ class ServerOptions:
             name = option.partition("=")[0]
             if name in _OWN_OPTIONS:
                 raise ValueError(f"The library sets {name} itself: leave it out; a port is given as port=8188.")
+            if name in _PRINTING_OPTIONS:
+                raise ValueError(f"{name} makes no server: it prints something and ends. Leave it out.")
         options: list[str] = []
         if self.status_interval is not None:
             options += ["--status-interval", str(self.status_interval)]
@@ -226,12 +229,15 @@ class ServerManager:
         with self._lock:
             known = self._find(alias, port)
             if known is not None:
-                known.options = options
-                self._begin_life(known, deadline)
+                previous, known.options = known.options, options
+                try:
+                    self._begin_life(known, deadline)
+                except BaseException:
+                    known.options = previous
+                    raise
                 self._current = known
                 return known
-            number = next(_server_numbers)
-            server = MockServer(alias or f"server-{number}", platform.PortHolder(port), options)
+            server = MockServer(alias or self._free_alias(), platform.PortHolder(port), options)
             try:
                 self._begin_life(server, deadline)
             except BaseException:
@@ -328,8 +334,8 @@ class ServerManager:
             )
         if port not in (0, known.port):
             raise ValueError(
-                f"The mock server {known.alias!r} has port {known.port} and cannot move to {port}. Leave the port out, or "
-                "choose another alias."
+                f"The mock server {known.alias!r} has port {known.port} and cannot move to {port}. Leave the port out, "
+                "or choose another alias."
             )
         if known.is_running:
             raise ValueError(
@@ -338,9 +344,12 @@ class ServerManager:
             )
         return known
 
+    def _free_alias(self) -> str:
+        return next(name for name in map("server-{}".format, _server_numbers) if name not in self._servers)
+
     def _begin_life(self, server: MockServer, deadline: Deadline) -> None:
         number = len(server.lives) + 1
-        base = self.directory / f"{file_name(server.alias)}-life-{number}"
+        base = self.directory.absolute() / f"{file_name(server.alias)}-life-{number}"
         base.parent.mkdir(parents=True, exist_ok=True)
         settings = LifeSettings(
             port=server.port,

@@ -163,7 +163,9 @@ class ClientKeywords(Component):
 
     @keyword(tags=["Client"])
     def abort_reconnect(self, client: ComfyClient | None = None) -> None:
-        """Ends all attempts of the client to connect: its state is ``disconnected`` then. Else it does nothing.
+        """Ends all attempts of the client to connect: its state is ``disconnected`` then.
+
+        For a client that makes no attempts it does nothing.
 
         *Args:*
           - ``client``: Alias or handle. The current client if left out.
@@ -183,7 +185,10 @@ class ClientKeywords(Component):
 
     @keyword(tags=["Client"])
     def close_all_clients(self) -> None:
-        """Closes all clients for good. Without clients it does nothing."""
+        """Closes all clients for good.
+
+        Without clients it does nothing.
+        """
         for client in reversed(self.session.clients.clients):
             self._close(client)
 
@@ -270,7 +275,9 @@ class ClientKeywords(Component):
     def connection_should_not_be_valid(
         self, timeout: timedelta | None = None, *, client: ComfyClient | None = None
     ) -> None:
-        """Fails if the connection works. See `Connection Should Be Valid`.
+        """Fails if the connection works.
+
+        See `Connection Should Be Valid`.
 
         *Args:*
           - ``timeout``: Longest time until the answer is complete. Library default if left out.

@@ -185,9 +185,10 @@ class ServerKeywords(Component):
 
     @keyword(tags=["Server"])
     def kill_all_mock_servers(self, *, shutdown_timeout: timedelta | None = None) -> None:
-        """Ends the processes of all servers gracefully. Without servers it does nothing.
+        """Ends the processes of all servers gracefully.
 
-        The servers stay known and their ports held, as with `Kill Mock Server`, until the test or suite ends.
+        Without servers it does nothing. The servers stay known and their ports held, as with `Kill Mock Server`, until
+        the test or suite ends.
 
         *Args:*
           - ``shutdown_timeout``: Longest time of each graceful stop. Library default if left out.

@@ -133,7 +133,7 @@ class Session:
             client.journal.set_cursor()
 
     def opened(self, resource: MockServer | ComfyClient) -> None:
-        """Notes which test or suite has opened something. A suite's server that a test starts again stays the suite's."""
+        """Notes which test or suite has opened something; what is open already stays with the one that opened it."""
         if all(known is not resource for _, known in self._opened):
             self._opened.append((self._scope(), resource))
 

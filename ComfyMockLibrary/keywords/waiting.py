@@ -250,7 +250,9 @@ class WaitingKeywords(Component):
         fields: Mapping[str, Any] | None = None,
         **field: Any,
     ) -> list[Event]:
-        """Returns all events that the client has seen, oldest first. Moves no cursor.
+        """Returns all events that the client has seen, oldest first.
+
+        Moves no cursor.
 
         *Args:*
           - ``event``: Only events of this name.

@@ -303,6 +303,8 @@ class ComfyClient:
         try:
             for message in connection.receive():
                 self._record(message)
+                if self._work:
+                    return  # not wanted any more: a server that never falls silent must not hold that up
         except Lost as lost:
             self._lose(connection, lost)
             return
@@ -341,15 +343,16 @@ class ComfyClient:
             self._connection = None
 
     def _poll(self) -> None:
-        if not self._polling.takes_turn(now()):
+        with self.journal:
+            number, attempt_at = self._machine.number, self._machine.next_attempt_at
+        if attempt_at is None or not self._polling.takes_turn(now()):
             return
 
         def is_wanted() -> bool:
-            return self.state is ConnectionState.reconnecting
+            with self.journal:
+                return self._machine.number == number
 
-        with self.journal:
-            attempt_at = self._machine.next_attempt_at
-        timeout = self.options.connect_timeout if attempt_at is None else max(0.0, attempt_at - now())
+        timeout = max(0.0, attempt_at - now())
         try:
             status = ask_json(
                 self.endpoint,

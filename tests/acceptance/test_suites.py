@@ -1,0 +1,71 @@
+"""The project's own suites, run in the ways that its README names. Each way runs them all, once."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from collections import Counter
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from robot_run import PROJECT, run_robot
+
+from robot import api
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SUITES = PROJECT / "robot"
+LONGEST_RUN = 240.0
+"""Seconds, on a machine that is busy with other tests; alone, all suites together take under 25."""
+
+
+def test_all_suites_pass_from_the_projects_root_and_write_xunit(tmp_path: Path) -> None:
+    report = tmp_path / "results" / "xunit.xml"
+    run = run_robot(tmp_path, SUITES, "--xunit", str(report), working_directory=PROJECT, timeout=LONGEST_RUN)
+
+    run.should_have_passed()
+    assert run.errors == ()
+    assert executed(run.tests) == expected()
+    xunit = ElementTree.parse(report).getroot()
+    assert int(xunit.attrib["tests"]) == len(run.tests)
+    assert {xunit.attrib[count] for count in ("failures", "errors", "skipped")} == {"0"}
+
+
+def test_all_suites_pass_side_by_side_from_elsewhere(tmp_path: Path) -> None:
+    run = run_robot(
+        tmp_path,
+        SUITES,
+        *("--processes", "4", "--pabotlibport", "0"),
+        module="pabot.pabot",
+        environment={"PATH": os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])},
+        timeout=LONGEST_RUN,
+    )
+
+    run.should_have_passed()
+    assert executed(run.tests) == expected()
+
+
+def test_all_suites_pass_a_dry_run_which_starts_nothing(tmp_path: Path) -> None:
+    run = run_robot(tmp_path, SUITES, "--dryrun")
+
+    run.should_have_passed()
+    assert executed(run.tests) == expected()
+    assert not (run.directory / "mockserver").exists()
+
+
+def executed(tests: Mapping[str, object]) -> Counter[str]:
+    """How many tests were executed, by suite."""
+    return Counter(name.partition(".")[0] for name in tests)
+
+
+def expected() -> Counter[str]:
+    """How many tests there are, by suite."""
+    suites = api.TestSuite.from_file_system(SUITES).suites
+    assert {suite.source.name for suite in suites} == {
+        "reconnection.robot",
+        "reconnection_simple.robot",
+        "validate_mock_server.robot",
+    }
+    return Counter({suite.name: suite.test_count for suite in suites})

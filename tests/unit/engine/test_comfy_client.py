@@ -1,0 +1,699 @@
+"""The reference client against servers that do what each test says."""
+
+from __future__ import annotations
+
+import json
+import struct
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from engine_helpers import (
+    BINARY,
+    CLOSE,
+    PATIENCE,
+    PING,
+    TEXT,
+    Peer,
+    Script,
+    close_frame,
+    eventually,
+    finished,
+    frame,
+    message,
+    never_answer,
+    refuse,
+    serve,
+    tell_queue,
+)
+
+from ComfyMockLibrary.engine.client.backoff import Backoff
+from ComfyMockLibrary.engine.client.comfy_client import ClientOptions, ComfyClient
+from ComfyMockLibrary.engine.deadline import Deadline, now, pause
+from ComfyMockLibrary.engine.endpoint import Endpoint
+from ComfyMockLibrary.engine.platform import PortHolder
+from ComfyMockLibrary.types import BackoffStrategy, ConnectionState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from engine_helpers import MakeClient
+
+    from ComfyMockLibrary.engine.journal import Event
+
+QUICK = Backoff(BackoffStrategy.constant, base_delay=0.01)
+LONG = Backoff(BackoffStrategy.constant, base_delay=PATIENCE * 5, max_delay=PATIENCE * 5)
+
+
+def names(client: ComfyClient, source: str = "client") -> list[str]:
+    return [event.name for event in client.journal.since(0) if event.source == source]
+
+
+def events(client: ComfyClient, name: str) -> list[Event]:
+    return [event for event in client.journal.since(0) if event.name == name]
+
+
+def when(client: ComfyClient, name: str, count: int = 1) -> Event:
+    """The event of a name, once there have been so many."""
+    return eventually(lambda: events(client, name)[count - 1 : count])[0]
+
+
+def connected(client: ComfyClient) -> ComfyClient:
+    client.connect()
+    when(client, "connected")
+    return client
+
+
+@pytest.fixture
+def refused() -> Iterator[Endpoint]:
+    """Where nobody listens, and nobody will."""
+    holder = PortHolder(0)
+    yield Endpoint("127.0.0.1", holder.port)
+    holder.release()
+
+
+def end_after(*parts: bytes) -> Callable[[Peer], object]:
+    """Upgrades, sends, ends."""
+
+    def behave(peer: Peer) -> None:
+        peer.upgrade()
+        for part in parts:
+            peer.send(part)
+        peer.end()
+
+    return behave
+
+
+class TestOutages:
+    def test_all_outages_are_noticed_like_the_first_and_nothing_is_lost_or_repeated(
+        self, script: Script, new_client: MakeClient
+    ) -> None:
+        flags: list[tuple[int, bytes]] = []
+
+        def life(number: int, end: Callable[[Peer], object]) -> Callable[[Peer], object]:
+            def behave(peer: Peer) -> None:
+                peer.upgrade(f"X-Mock-Life: life-{number}")
+                flags.append(peer.receive())
+                for part in range(20):
+                    peer.send(message("news", life=number, part=part))
+                end(peer)
+
+            return behave
+
+        def farewell(peer: Peer) -> None:
+            peer.send(close_frame(1001))
+            peer.frames()
+
+        ends = [farewell, Peer.end, farewell, Peer.end, farewell, Peer.frames]
+        server = script(*(life(number, end) for number, end in enumerate(ends)))
+        client = new_client(
+            server.endpoint,
+            backoff=QUICK,
+            client_id="me",
+            headers={"Authorization": "Bearer t"},
+            feature_flags={"supports_preview_metadata": True},
+        )
+        client.connect()
+        eventually(lambda: len(events(client, "news")) == 120)
+
+        outage = ["disconnected", "reconnecting", "connected", "reconnected"]
+        assert names(client) == ["connected", *outage * 5]
+        assert [(event.data["life"], event.data["part"], event.life_id) for event in events(client, "news")] == [
+            (number, part, f"life-{number}") for number in range(6) for part in range(20)
+        ]
+        assert [event.data["attempts"] for event in events(client, "reconnected")] == [1] * 5
+        assert [event.data["code"] for event in events(client, "disconnected")] == [1001, 1006, 1001, 1006, 1001]
+        assert {request.path for request in server.upgrades} == {"/ws?clientId=me"}
+        assert {request.headers["authorization"] for request in server.upgrades} == {"Bearer t"}
+        hello = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
+        assert [(opcode, json.loads(text)) for opcode, text in flags] == [(TEXT, hello)] * 6
+        assert client.client_id == "me"
+        assert client.life_id == "life-5"
+
+    def test_state_and_is_connected_agree_with_every_event(self, script: Script, new_client: MakeClient) -> None:
+        server = script(end_after(message("news")), refuse, end_after(message("news")), serve)
+        client = new_client(server.endpoint, backoff=QUICK)
+        seen: list[tuple[str, str, bool, bool]] = []
+        append = client.journal.append
+
+        def spy(name: str, source: Any, data: Any, life_id: str | None) -> Event:
+            connected = client.is_connected
+            seen.append((source, name, connected, connected == (client.state is ConnectionState.connected)))
+            return append(name, source, data, life_id)
+
+        client.journal.append = spy  # type: ignore[method-assign]
+        client.connect()
+        when(client, "reconnected", 2)
+        client.close()
+        assert all(agree for *_, agree in seen)
+        for source, name, connected, _ in seen:
+            assert connected == (source == "server" or name in ("connected", "reconnected")), name
+        assert [name for source, name, *_ in seen if source == "client"][-1] == "disconnected"
+
+    def test_an_attempt_that_is_refused_is_followed_by_the_next_after_its_delay(
+        self, script: Script, new_client: MakeClient
+    ) -> None:
+        server = script(end_after(), refuse, refuse, refuse, serve)
+        client = new_client(server.endpoint, backoff=Backoff(BackoffStrategy.linear, base_delay=0.1))
+        client.connect()
+        assert when(client, "reconnected").data["attempts"] == 4
+        begun = events(client, "reconnecting")
+        assert [event.data["attempt"] for event in begun] == [1, 2, 3, 4]
+        assert [event.data["delay"] for event in begun] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+        assert [event.data.get("error") for event in begun] == [None, *["upgrade refused with status 403"] * 3]
+        for event, request in zip(begun, server.upgrades[1:], strict=True):
+            assert request.at - event.at >= event.data["delay"] - 0.001
+
+    def test_the_first_connection_may_take_several_attempts(self, script: Script, new_client: MakeClient) -> None:
+        client = new_client(script(refuse, refuse, serve).endpoint, backoff=QUICK)
+        client.connect()
+        when(client, "reconnected")
+        assert [state.value for state in client.path] == ["connecting", "reconnecting", "connected"]
+
+    def test_a_server_message_with_the_name_of_a_client_event_changes_nothing(
+        self, script: Script, new_client: MakeClient
+    ) -> None:
+        def behave(peer: Peer) -> None:
+            peer.upgrade()
+            for name in ("disconnected", "reconnecting", "reconnection_failed"):
+                peer.send(message(name, sid="another id"))
+            peer.frames()
+
+        calls: list[Event] = []
+        client = connected(new_client(script(behave).endpoint, client_id="me", on_failure=calls.append))
+        when(client, "reconnection_failed")
+        assert names(client, "server") == ["disconnected", "reconnecting", "reconnection_failed"]
+        assert names(client) == ["connected"]
+        assert (client.state, client.client_id, calls) == (ConnectionState.connected, "me", [])
+
+
+class TestMessages:
+    def test_all_kinds_are_recorded_and_none_is_fatal(
+        self, script: Script, new_client: MakeClient, tmp_path: Path
+    ) -> None:
+        metadata = b'{"node_id": "3"}'
+        sent: list[tuple[bytes, str, dict[str, Any]]] = [
+            (message("status", sid="x"), "status", {"sid": "x"}),
+            (
+                frame(BINARY, struct.pack(">II", 1, 1) + b"jpeg"),
+                "b_preview",
+                {"image_type": "image/jpeg", "image": b"jpeg"},
+            ),
+            (frame(BINARY, struct.pack(">II", 3, 2) + b"12text"), "progress_text", {"node": "12", "text": "text"}),
+            (
+                frame(BINARY, struct.pack(">II", 4, len(metadata)) + metadata + b"png"),
+                "b_preview_with_metadata",
+                {"node_id": "3", "image": b"png"},
+            ),
+            (frame(BINARY, b"\0"), "unreadable_message", {"bytes": b"\0"}),
+            (frame(TEXT, b"no json"), "unreadable_message", {"text": "no json"}),
+            (frame(TEXT, b"[" * 50_000), "unreadable_message", {"text": "[" * 50_000}),
+            (frame(TEXT), "unreadable_message", {"text": ""}),
+            (message("last"), "last", {}),
+        ]
+
+        def behave(peer: Peer) -> None:
+            peer.upgrade()
+            for data, *_ in sent:
+                peer.send(data)
+            peer.frames()
+
+        client = connected(new_client(script(behave).endpoint, journal_file=tmp_path / "journal.jsonl"))
+        when(client, "last")
+        received = [(event.name, event.data) for event in client.journal.since(0) if event.source == "server"]
+        assert received == [(name, data) for _, name, data in sent]
+        client.close()
+        records = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert [record["name"] for record in records[1:]] == [event.name for event in client.journal.since(0)]
+
+    def test_a_frame_that_stalls_in_the_middle_is_whole_in_the_end(
+        self, script: Script, new_client: MakeClient
+    ) -> None:
+        data = message("large", text="x" * 50_000)
+        go_on = threading.Event()
+
+        def behave(peer: Peer) -> None:
+            peer.upgrade()
+            peer.send(data[:30_000])
+            go_on.wait(PATIENCE)
+            peer.send(data[30_000:])
+            peer.frames()
+
+        client = connected(new_client(script(behave).endpoint, ping_interval=0.05))
+        wait = ClientPause(client, 0.2)
+        assert wait.names == []
+        go_on.set()
+        assert when(client, "large").data["text"] == "x" * 50_000
+
+
+class ClientPause:
+    """Lets time pass, and tells what a client has seen meanwhile."""
+
+    def __init__(self, client: ComfyClient, seconds: float) -> None:
+        before = len(client.journal)
+        pause(seconds)
+        self.names = [event.name for event in client.journal.since(before)]
+
+
+class TestGivingUp:
+    def test_the_failure_comes_after_the_last_attempt_has_failed_and_the_callback_once_after_it(
+        self, script: Script, new_client: MakeClient
+    ) -> None:
+        server = script(end_after(), never_answer)
+        calls: list[tuple[Event, int, ConnectionState]] = []
+        client = new_client(
+            server.endpoint,
+            backoff=QUICK,
+            max_attempts=3,
+            connect_timeout=0.2,
+            on_failure=lambda event: calls.append((event, len(client.journal), client.state)),
+        )
+        client.connect()
+        failure = when(client, "reconnection_failed")
+        eventually(lambda: calls)
+        assert calls == [(failure, failure.index + 1, ConnectionState.failed)]
+        assert failure.data == {"attempts": 3, "error": "upgrade not answered within 0.2 s"}
+        assert len(server.upgrades) == 4
+        assert failure.at - server.upgrades[-1].at >= 0.15, "the attempt had its time before it counted as failed"
+        assert names(client) == ["connected", "disconnected", *["reconnecting"] * 3, "reconnection_failed"]
+        assert client.state is ConnectionState.failed
+        assert not client.is_connected
+        client.close()
+        assert len(calls) == 1
+
+    def test_a_callback_that_fails_is_recorded_and_the_client_can_connect_again(
+        self, script: Script, new_client: MakeClient
+    ) -> None:
+        def fail(event: Event) -> None:
+            raise ZeroDivisionError(event.name)
+
+        server = script(refuse, refuse, serve)
+        client = new_client(server.endpoint, backoff=QUICK, max_attempts=1, on_failure=fail)
+        client.connect()
+        assert when(client, "callback_failed").data == {"error": "ZeroDivisionError('reconnection_failed')"}
+        client.connect()
+        when(client, "connected")
+
+    def test_a_callback_may_use_the_client(self, script: Script, new_client: MakeClient) -> None:
+        server = script(refuse, refuse, serve)
+        client = new_client(server.endpoint, backoff=QUICK, max_attempts=1, on_failure=lambda _: client.reconnect())
+        client.connect()
+        when(client, "reconnected")
+
+    def test_a_callback_may_close_the_client(self, refused: Endpoint, new_client: MakeClient) -> None:
+        client = new_client(refused, backoff=QUICK, max_attempts=1, on_failure=lambda _: client.close())
+        client.connect()
+        eventually(lambda: not threads_of(client))
+        with pytest.raises(ValueError, match="closed"):
+            client.connect()
+
+    def test_without_automatic_reconnection_a_refused_connection_is_final(
+        self, script: Script, new_client: MakeClient
+    ) -> None:
+        server = script(refuse)
+        client = new_client(server.endpoint, backoff=QUICK, auto_reconnect=False)
+        client.connect()
+        assert when(client, "connection_failed").data == {"error": "upgrade refused with status 403"}
+        assert client.state is ConnectionState.failed
+        assert len(server.upgrades) == 1
+
+    def test_without_automatic_reconnection_a_lost_connection_stays_lost(
+        self, script: Script, new_client: MakeClient
+    ) -> None:
+        server = script(end_after())
+        client = connected(new_client(server.endpoint, backoff=QUICK, auto_reconnect=False))
+        when(client, "disconnected")
+        assert client.state is ConnectionState.disconnected
+        assert ClientPause(client, 0.1).names == []
+        assert len(server.upgrades) == 1
+
+    @pytest.mark.parametrize("headers", [{"X-Name": "日本"}, {"X-Name": "a\r\nb"}])
+    def test_headers_that_cannot_be_sent_do_not_end_the_thread(
+        self, script: Script, new_client: MakeClient, headers: dict[str, str]
+    ) -> None:
+        server = script(refuse)
+        client = new_client(server.endpoint, backoff=QUICK, max_attempts=3, headers=headers, polling_interval=0.001)
+        client.connect()
+        when(client, "reconnection_failed")
+
+    @pytest.mark.parametrize("host", ["a..b", "x" * 64])
+    def test_a_host_that_cannot_be_looked_up_is_a_failed_attempt(self, new_client: MakeClient, host: str) -> None:
+        client = new_client(Endpoint(host, 8188), backoff=QUICK, max_attempts=1)
+        client.connect()
+        assert "no name of a host" in when(client, "reconnection_failed").data["error"]
+
+
+def threads_of(client: ComfyClient) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == f"ComfyClient {client.alias}"]
+
+
+def stay_connecting(script: Script, make: Callable[..., ComfyClient]) -> ComfyClient:
+    server = script(never_answer)
+    client = make(server.endpoint)
+    client.connect()
+    eventually(lambda: server.upgrades)
+    return client
+
+
+def stay_connected(script: Script, make: Callable[..., ComfyClient]) -> ComfyClient:
+    return connected(make(script(serve).endpoint))
+
+
+def stay_connected_to_the_dead(script: Script, make: Callable[..., ComfyClient]) -> ComfyClient:
+    return connected(make(script(lambda peer: (peer.upgrade(), peer.wait_for_end())).endpoint))
+
+
+def stay_connected_to_a_flood(script: Script, make: Callable[..., ComfyClient]) -> ComfyClient:
+    def flood(peer: Peer) -> None:
+        peer.upgrade()
+        many = message("news") * 2_000
+        while True:
+            peer.send(many)
+
+    client = connected(make(script(flood).endpoint))
+    when(client, "news")
+    return client
+
+
+def stay_in_delay(script: Script, make: Callable[..., ComfyClient]) -> ComfyClient:
+    client = connected(make(script(end_after()).endpoint, backoff=LONG))
+    when(client, "reconnecting")
+    return client
+
+
+def stay_in_attempt(script: Script, make: Callable[..., ComfyClient]) -> ComfyClient:
+    server = script(end_after(), never_answer)
+    client = connected(make(server.endpoint))
+    eventually(lambda: len(server.upgrades) == 2)
+    return client
+
+
+def stay_in_poll(script: Script, make: Callable[..., ComfyClient]) -> ComfyClient:
+    server = script(end_after(), http=never_answer)
+    client = connected(make(server.endpoint, backoff=LONG, polling_interval=0.01))
+    eventually(lambda: server.requests)
+    return client
+
+
+def stay_failed(script: Script, make: Callable[..., ComfyClient]) -> ComfyClient:
+    client = make(script(refuse).endpoint, max_attempts=1)
+    client.connect()
+    when(client, "reconnection_failed")
+    return client
+
+
+def stay_new(script: Script, make: Callable[..., ComfyClient]) -> ComfyClient:
+    return make(script().endpoint)
+
+
+TRYING = [stay_connecting, stay_in_delay, stay_in_attempt, stay_in_poll]
+CONNECTED = [stay_connected, stay_connected_to_the_dead, stay_connected_to_a_flood]
+ALL = [*TRYING, *CONNECTED, stay_failed, stay_new]
+
+
+class TestEndings:
+    """What is left of threads, files and sockets is looked for after each test."""
+
+    @pytest.fixture
+    def make(self, new_client: MakeClient) -> Callable[..., ComfyClient]:
+        patience = {"connect_timeout": PATIENCE * 5, "backoff": QUICK}
+        return lambda endpoint, **options: new_client(endpoint, **{**patience, **options})
+
+    @pytest.mark.parametrize("stay", ALL)
+    def test_closing_ends_everything_at_once(
+        self, script: Script, make: Callable[..., ComfyClient], stay: Callable[..., ComfyClient]
+    ) -> None:
+        client = stay(script, make)
+        before, seen = client.state, len(client.journal)
+        finished(client.close)
+        assert not threads_of(client)
+        assert client.state is ConnectionState.disconnected
+        own = [event.name for event in client.journal.since(seen) if event.source == "client"]
+        assert own == {
+            ConnectionState.connecting: ["reconnection_aborted"],
+            ConnectionState.reconnecting: ["reconnection_aborted"],
+            ConnectionState.connected: ["disconnected"],
+        }.get(before, [])
+        finished(client.close)
+        assert not client.abort_reconnect()
+        for again in (client.connect, client.reconnect):
+            with pytest.raises(ValueError, match=r"closed|never been connected"):
+                again()
+        assert len(names(client)) == len([event for event in client.journal.since(0) if event.source == "client"])
+
+    @pytest.mark.parametrize("stay", TRYING)
+    def test_aborting_ends_all_attempts(
+        self, script: Script, make: Callable[..., ComfyClient], stay: Callable[..., ComfyClient]
+    ) -> None:
+        client = stay(script, make)
+        assert client.abort_reconnect()
+        assert client.state is ConnectionState.disconnected
+        assert names(client)[-1] == "reconnection_aborted"
+        assert not client.abort_reconnect()
+        assert ClientPause(client, 0.1).names == []
+        finished(client.close)
+
+    @pytest.mark.parametrize("stay", [*CONNECTED, stay_failed, stay_new])
+    def test_aborting_without_attempts_changes_nothing(
+        self, script: Script, make: Callable[..., ComfyClient], stay: Callable[..., ComfyClient]
+    ) -> None:
+        client = stay(script, make)
+        state, own = client.state, names(client)
+        assert not client.abort_reconnect()
+        assert (client.state, names(client)) == (state, own)
+
+    @pytest.mark.parametrize("stay", [*TRYING, *CONNECTED, stay_failed])
+    def test_reconnecting_drops_what_is_and_connects_at_once(
+        self, script: Script, make: Callable[..., ComfyClient], stay: Callable[..., ComfyClient]
+    ) -> None:
+        client = stay(script, make)
+        client.endpoint = script(lambda peer: (peer.upgrade("X-Mock-Life: second"), peer.frames())).endpoint
+        was_connected, cursor, began = client.is_connected, len(client.journal), now()
+        client.reconnect()
+        reconnected = eventually(
+            lambda: [event for event in client.journal.since(cursor) if event.name == "reconnected"], PATIENCE
+        )[0]
+        assert reconnected.at - began < PATIENCE
+        own = [event.name for event in client.journal.since(cursor) if event.source == "client"]
+        assert own == [*["disconnected"][: int(was_connected)], "reconnecting", "connected", "reconnected"]
+        assert client.life_id == "second"
+
+    def test_wrong_uses_say_what_to_do(self, script: Script, make: Callable[..., ComfyClient]) -> None:
+        client = make(script(serve).endpoint)
+        with pytest.raises(ValueError, match="Connect it first"):
+            client.reconnect()
+        connected(client)
+        with pytest.raises(ValueError, match="connected already"):
+            client.connect()
+
+    @pytest.mark.parametrize(
+        ("wrong", "text"),
+        [
+            ({"max_attempts": 0}, "give 1 or more, or None"),
+            ({"ping_interval": 0.0}, "give None"),
+            ({"polling_interval": 0.0}, "give None"),
+        ],
+    )
+    def test_options_without_meaning_are_refused(self, wrong: dict[str, Any], text: str) -> None:
+        with pytest.raises(ValueError, match=text):
+            ClientOptions(**wrong)
+
+    def test_a_client_says_goodbye_once_when_it_closes(self, script: Script, make: Callable[..., ComfyClient]) -> None:
+        seen: list[tuple[int, bytes]] = []
+        server = script(lambda peer: (peer.upgrade(), seen.extend(peer.frames())))
+        connected(make(server.endpoint)).close()
+        server.close()
+        assert seen == [(CLOSE, struct.pack("!H", 1000))]
+
+    def test_many_threads_may_steer_a_client_at_once(self, script: Script, make: Callable[..., ComfyClient]) -> None:
+        client = connected(make(script(serve, end_after(), refuse, serve, end_after(), serve).endpoint))
+        calls = [client.reconnect, client.abort_reconnect, client.connect, lambda: client.path, lambda: client.life_id]
+
+        def steer(call: Callable[[], object]) -> None:
+            for _ in range(50):
+                with suppress(ValueError):
+                    call()
+
+        threads = [threading.Thread(target=steer, args=(call,)) for call in calls]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        client.reconnect()
+        cursor = len(client.journal)
+        eventually(lambda: client.is_connected)
+        ups = [name for name in names(client) if name in ("connected", "disconnected")]
+        assert ups == ["connected", "disconnected"] * (len(ups) // 2) + ["connected"] * (len(ups) % 2)
+        assert cursor
+
+
+class TestHeartbeat:
+    def test_a_server_that_stands_still_is_noticed(self, script: Script, new_client: MakeClient) -> None:
+        server = script(lambda peer: (peer.upgrade(), peer.wait_for_end()), serve)
+        client = connected(new_client(server.endpoint, backoff=QUICK, ping_interval=0.05, pong_timeout=0.2))
+        lost = when(client, "disconnected")
+        assert lost.data == {"code": 1006, "reason": "", "cause": "no pong within 0.2 s"}
+        assert lost.at - when(client, "connected").at >= 0.2
+        when(client, "reconnected")
+
+    def test_a_server_that_answers_pings_stays(self, script: Script, new_client: MakeClient) -> None:
+        pings: list[int] = []
+
+        def behave(peer: Peer) -> None:
+            peer.upgrade()
+            while True:
+                opcode, payload = peer.receive()
+                pings.append(opcode)
+                peer.send(frame(0xA, payload))
+
+        client = connected(new_client(script(behave).endpoint, ping_interval=0.02, pong_timeout=PATIENCE))
+        eventually(lambda: len(pings) >= 5)
+        assert pings[:5] == [PING] * 5
+        assert client.is_connected
+
+    @pytest.mark.parametrize("kind", ["messages", "pieces of a frame"])
+    def test_traffic_counts_as_an_answer(self, script: Script, new_client: MakeClient, kind: str) -> None:
+        def behave(peer: Peer) -> None:
+            peer.upgrade()
+            end = Deadline(3.0)
+            if kind == "pieces of a frame":
+                peer.send(frame(TEXT, announced=100_000))
+            while not end.expired:
+                peer.send(message("news") if kind == "messages" else b" ")
+                pause(0.02)
+            peer.end()
+
+        client = connected(new_client(script(behave).endpoint, ping_interval=0.05, pong_timeout=1.5))
+        assert when(client, "disconnected").data["cause"] != "no pong within 1.5 s"
+
+    def test_without_pings_a_silent_server_stays(self, script: Script, new_client: MakeClient) -> None:
+        server = script(lambda peer: (peer.upgrade(), peer.wait_for_end()))
+        client = connected(new_client(server.endpoint, ping_interval=None, pong_timeout=0.01))
+        assert ClientPause(client, 0.2).names == []
+
+
+class TestPolling:
+    def test_a_status_comes_over_http_while_the_upgrade_is_refused(
+        self, script: Script, new_client: MakeClient
+    ) -> None:
+        queue = [3]
+        server = script(
+            end_after(), refuse, http=lambda peer: peer.answer(200, {"exec_info": {"queue_remaining": queue[0]}})
+        )
+        client = new_client(
+            server.endpoint,
+            backoff=Backoff(BackoffStrategy.constant, base_delay=0.1),
+            max_attempts=None,
+            polling_interval=0.02,
+            headers={"X-Token": "t"},
+        )
+        client.connect()
+        first = when(client, "status")
+        assert first.data == {"status": {"exec_info": {"queue_remaining": 3}}, "transport": "http"}
+        assert (first.source, first.life_id) == ("server", None)
+        eventually(lambda: len(server.requests) >= 5)
+        assert len(events(client, "status")) == 1, "only what is new"
+        queue[0] = 2
+        assert when(client, "status", 2).data["status"]["exec_info"]["queue_remaining"] == 2
+        assert {(request.method, request.path) for request in server.requests} == {("GET", "/prompt")}
+        assert {request.headers["x-token"] for request in server.requests} == {"t"}
+        eventually(lambda: len(server.upgrades) >= 5)
+        for earlier, later in zip(server.upgrades[1:], server.upgrades[2:], strict=False):
+            assert later.at - earlier.at >= 0.099, "attempts keep their delays"
+        client.abort_reconnect()
+        eventually(lambda: len(set(polled_over(server, 0.1))) == 1)
+
+    @pytest.mark.parametrize("end", ["success", "failure", "abort", "close"])
+    def test_it_ends_with_the_outage(self, script: Script, new_client: MakeClient, end: str) -> None:
+        ways: list[Callable[[Peer], object]] = [end_after(), *[refuse] * 3, serve if end == "success" else refuse]
+        server = script(*ways)
+        client = new_client(
+            server.endpoint,
+            backoff=Backoff(BackoffStrategy.constant, base_delay=0.05),
+            max_attempts=4 if end in ("success", "failure") else None,
+            polling_interval=0.01,
+        )
+        client.connect()
+        eventually(lambda: server.requests)
+        if end == "success":
+            when(client, "reconnected")
+        elif end == "failure":
+            when(client, "reconnection_failed")
+        elif end == "abort":
+            client.abort_reconnect()
+        else:
+            client.close()
+        eventually(lambda: len(set(polled_over(server, 0.1))) == 1)
+
+    def test_a_request_that_is_not_answered_holds_no_attempt_up(self, script: Script, new_client: MakeClient) -> None:
+        server = script(end_after(), refuse, refuse, refuse, serve, http=never_answer)
+        client = new_client(server.endpoint, backoff=QUICK, polling_interval=0.01, connect_timeout=PATIENCE * 5)
+        client.connect()
+        when(client, "reconnected")
+
+    @pytest.mark.parametrize(
+        "http", [Peer.end, Peer.reset, lambda peer: peer.answer(500), lambda peer: peer.send(b"nonsense\r\n\r\n")]
+    )
+    def test_answers_that_are_none_are_no_event(
+        self, script: Script, new_client: MakeClient, http: Callable[[Peer], object]
+    ) -> None:
+        server = script(end_after(), refuse, http=http)
+        client = new_client(server.endpoint, backoff=QUICK, max_attempts=None, polling_interval=0.01)
+        client.connect()
+        eventually(lambda: len(server.requests) >= 3)
+        assert names(client, "server") == []
+
+
+def polled_over(server: Any, seconds: float) -> tuple[int, int]:
+    """Number of requests before and after a time."""
+    before = len(server.requests)
+    pause(seconds)
+    return before, len(server.requests)
+
+
+class TestValidation:
+    def test_a_good_connection_is_valid(self, script: Script, new_client: MakeClient) -> None:
+        server = script(serve)
+        client = connected(new_client(server.endpoint, headers={"X-Token": "t"}))
+        assert client.validate(PATIENCE) is None
+        assert [(request.path, request.headers["x-token"]) for request in server.requests] == [("/queue", "t")]
+
+    @pytest.mark.parametrize(
+        ("http", "fault"),
+        [
+            (lambda peer: peer.answer(500, {"queue_running": [], "queue_pending": []}), "status 500"),
+            (lambda peer: peer.answer(200, {"hello": "world"}), "the answer is no queue"),
+            (lambda peer: peer.answer(200, []), "the answer is no queue"),
+            (lambda peer: peer.answer(200), "the answer is no queue"),
+            (never_answer, "no answer within 0.3 s"),
+            (Peer.reset, "reset"),
+        ],
+    )
+    def test_what_is_wrong_is_said(
+        self, script: Script, new_client: MakeClient, http: Callable[[Peer], object], fault: str
+    ) -> None:
+        client = connected(new_client(script(serve, http=http).endpoint))
+        found = finished(lambda: client.validate(0.3))
+        assert found is not None
+        assert fault in found
+
+    def test_a_client_without_connection_is_not_valid_even_if_http_works(
+        self, script: Script, new_client: MakeClient
+    ) -> None:
+        client = new_client(script(refuse, http=tell_queue).endpoint)
+        assert client.validate(PATIENCE) == "the client is disconnected"
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_client_lives_on_wss_and_https(script: Script, new_client: MakeClient, tls: Any) -> None:
+    def behave(peer: Peer) -> None:
+        peer.upgrade()
+        peer.send(b"".join(message("news", number=number) for number in range(500)))
+        peer.frames()
+
+    client = connected(new_client(script(behave, tls=tls).endpoint, ping_interval=0.02))
+    eventually(lambda: len(events(client, "news")) == 500)
+    assert client.validate(PATIENCE) is None
+    client.close()

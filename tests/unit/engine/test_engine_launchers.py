@@ -1,0 +1,157 @@
+"""Lives behave the same however they are started."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+import psutil
+import pytest
+from engine_helpers import LAUNCHERS, PATIENCE, eventually
+
+from ComfyMockLibrary.engine import launchers, platform
+from ComfyMockLibrary.engine.deadline import Deadline
+from ComfyMockLibrary.engine.fork_launcher import ForkLauncher
+from ComfyMockLibrary.engine.launcher import LaunchedLife, LifeSettings, NotReady
+from ComfyMockLibrary.engine.popen_launcher import PopenLauncher
+from ComfyMockLibrary.types import StopSignal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(params=LAUNCHERS)
+def launch(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., LaunchedLife]]:
+    """Launches lives, by each launcher in turn."""
+    monkeypatch.setenv(launchers.SWITCH, request.param)
+    launched: list[LaunchedLife] = []
+
+    def launch(*options: str, life_id: str = "life-1") -> LaunchedLife:
+        files = tmp_path / f"{life_id}.log", tmp_path / f"{life_id}.jsonl"
+        launched.append(launchers.default().launch(LifeSettings(0, life_id, *files, options)))
+        return launched[-1]
+
+    yield launch
+    for life in launched:
+        life.stop(StopSignal.SIGKILL)
+        assert life.wait(Deadline(PATIENCE)) is not None
+        life.release()
+
+
+def ready(life: LaunchedLife) -> LaunchedLife:
+    life.wait_until_ready(Deadline(PATIENCE))
+    return life
+
+
+def test_a_life_says_when_it_is_ready_and_where(launch: Callable[..., LaunchedLife], tmp_path: Path) -> None:
+    life = launch()
+    line = life.wait_until_ready(Deadline(PATIENCE))
+    assert (line["pid"], line["life_id"]) == (life.pid, "life-1")
+    assert life.exit_status() is None
+    with urlopen(f"{line['control_url']}/life", timeout=PATIENCE) as answer:
+        assert json.load(answer)["port"] == line["port"]
+    assert "life-1" in (tmp_path / "life-1.log").read_text()
+    assert json.loads((tmp_path / "life-1.jsonl").read_text().splitlines()[0])["life_id"] == "life-1"
+
+
+@pytest.mark.parametrize(
+    ("options", "stop", "status"),
+    [
+        ((), StopSignal.SIGTERM, 0),
+        ((), StopSignal.SIGINT, 0),
+        ((), StopSignal.SIGKILL, -9),
+        (("--strict",), StopSignal.SIGTERM, -15),
+    ],
+)
+def test_a_life_ends_the_way_it_is_told(
+    launch: Callable[..., LaunchedLife], options: tuple[str, ...], stop: StopSignal, status: int
+) -> None:
+    life = ready(launch(*options))
+    assert life.wait(Deadline(0.0)) is None
+    life.stop(stop)
+    assert life.wait(Deadline(PATIENCE)) == status
+    assert life.exit_status() == status
+    life.stop(stop)
+    assert life.wait(Deadline(0.0)) == status
+    assert not psutil.pid_exists(life.pid)
+
+
+def test_a_frozen_life_can_be_killed(launch: Callable[..., LaunchedLife]) -> None:
+    life = ready(launch())
+    platform.freeze(life.pid)
+    life.stop(StopSignal.SIGTERM)
+    assert life.wait(Deadline(0.2)) is None
+    life.stop(StopSignal.SIGKILL)
+    assert life.wait(Deadline(PATIENCE)) == -9
+
+
+def test_a_life_that_ends_before_it_is_ready_says_how(launch: Callable[..., LaunchedLife], tmp_path: Path) -> None:
+    life = launch("--nonsense")
+    with pytest.raises(NotReady, match=r"ended with exit status 2 before it was ready"):
+        life.wait_until_ready(Deadline(PATIENCE))
+    assert "unrecognized arguments: --nonsense" in (tmp_path / "life-1.log").read_text()
+
+
+def test_a_life_that_is_not_ready_in_time_is_not_waited_for(launch: Callable[..., LaunchedLife]) -> None:
+    with pytest.raises(NotReady, match=r"was not ready within 0 s"):
+        launch().wait_until_ready(Deadline(0.0))
+
+
+def test_lives_do_not_hold_each_others_files_or_ends(launch: Callable[..., LaunchedLife]) -> None:
+    lives = [ready(launch(life_id=f"life-{number}")) for number in range(3)]
+    assert len({life.pid for life in lives}) == 3
+    counts = {psutil.Process(life.pid).num_fds() for life in lives}
+    assert len(counts) == 1, "the last one has inherited more than the first"
+    lives[1].stop(StopSignal.SIGTERM)
+    assert lives[1].wait(Deadline(PATIENCE)) == 0
+    assert [life.exit_status() for life in lives] == [None, 0, None]
+
+
+def test_a_life_sees_the_end_of_its_own_session_only(launch: Callable[..., LaunchedLife]) -> None:
+    assert os.getpgid(ready(launch()).pid) not in (os.getpgid(0), 0)
+
+
+def test_what_is_no_ready_line_is_not_ready(tmp_path: Path) -> None:
+    life = PopenLauncher().launch(LifeSettings(0, "x", tmp_path / "log", tmp_path / "jsonl", ("--version",)))
+    with pytest.raises(NotReady, match=r"wrote b'mockserver .*' instead of its ready line"):
+        life.wait_until_ready(Deadline(PATIENCE))
+    assert life.wait(Deadline(PATIENCE)) == 0
+    life.release()
+
+
+def test_all_servers_of_a_process_share_one_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(launchers.SWITCH, raising=False)
+    assert isinstance(launchers.default(), ForkLauncher)
+    assert launchers.default() is launchers.default()
+    monkeypatch.setenv(launchers.SWITCH, "popen")
+    assert isinstance(launchers.default(), PopenLauncher)
+
+
+def test_an_unknown_launcher_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(launchers.SWITCH, "magic")
+    with pytest.raises(ValueError, match="COMFYMOCK_LAUNCHER=magic is no launcher; set it to one of fork, popen"):
+        launchers.default()
+
+
+def test_a_fork_server_that_is_killed_takes_its_lives_along_and_is_replaced(tmp_path: Path) -> None:
+    launcher = ForkLauncher()
+
+    def launch(life_id: str) -> LaunchedLife:
+        return ready(launcher.launch(LifeSettings(0, life_id, tmp_path / life_id, tmp_path / f"{life_id}.jsonl")))
+
+    first = launch("one")
+    fork_server = psutil.Process(first.pid).parent()
+    assert fork_server
+    fork_server.kill()
+    assert first.wait(Deadline(PATIENCE)) == -9
+    eventually(lambda: not psutil.pid_exists(first.pid))
+    second = launch("two")
+    assert launcher._server
+    launcher._server.close()
+    assert second.wait(Deadline(PATIENCE)) == -9
+    eventually(lambda: not psutil.pid_exists(second.pid))

@@ -1,0 +1,141 @@
+"""What differs between systems, on this one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from engine_helpers import PATIENCE
+
+from ComfyMockLibrary.engine import platform
+from ComfyMockLibrary.engine.platform import PortHolder
+from ComfyMockLibrary.types import StopSignal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def child() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that waits for the end of its input."""
+    command = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **platform.own_group()) as process:
+        assert process.stdout
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def holder() -> Iterator[PortHolder]:
+    holder = PortHolder(0)
+    yield holder
+    holder.release()
+
+
+def bound(address: str, port: int, *, reuse: bool = False) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    bound = socket.socket(family)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(reuse))
+        bound.bind((address, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_held_port_is_nobody_elses_and_refuses_clients(holder: PortHolder, address: str) -> None:
+    with pytest.raises(OSError, match="in use"):
+        bound(address, holder.port)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((address, holder.port), PATIENCE)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_server_can_listen_on_a_held_port_again_and_again(holder: PortHolder, address: str) -> None:
+    for _ in range(3):
+        with bound(address, holder.port, reuse=True) as listener:
+            listener.listen()
+            with socket.create_connection((address, holder.port), PATIENCE) as client, listener.accept()[0] as server:
+                server.sendall(b"x")
+                assert client.recv(1) == b"x"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_released_port_is_free(holder: PortHolder, address: str) -> None:
+    holder.release()
+    holder.release()
+    bound(address, holder.port).close()
+
+
+def test_a_given_port_is_held_and_a_new_one_differs_from_those_held() -> None:
+    with ExitStack() as stack:
+        ports = set()
+        for _ in range(50):
+            holder = PortHolder(0)
+            stack.callback(holder.release)
+            ports.add(holder.port)
+        assert len(ports) == 50
+        holder.release()
+        again = PortHolder(holder.port)
+        stack.callback(again.release)
+        assert again.port == holder.port
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_the_owner_of_a_port_that_is_taken_is_named(address: str) -> None:
+    with socket.create_server((address, 0)) as thief:
+        port = thief.getsockname()[1]
+        with pytest.raises(RuntimeError, match=rf"Port {port} is taken by process {os.getpid()} \(.*python.*choose"):
+            PortHolder(port)
+
+
+def test_a_port_that_is_taken_on_the_other_family_is_held_on_this_one() -> None:
+    with closing(bound("::1", 0)) as taken:
+        holder = PortHolder(taken.getsockname()[1])
+        try:
+            with pytest.raises(OSError, match="in use"):
+                bound("127.0.0.1", holder.port)
+        finally:
+            holder.release()
+
+
+@pytest.mark.parametrize("stop", StopSignal)
+def test_a_process_gets_the_signal_that_is_meant(child: subprocess.Popen[bytes], stop: StopSignal) -> None:
+    platform.send_stop(child, stop)
+    assert -child.wait(PATIENCE) == getattr(signal, stop.value)
+
+
+def test_a_frozen_process_stands_still_until_it_is_thawed(child: subprocess.Popen[bytes]) -> None:
+    for _ in range(3):
+        platform.freeze(child.pid)
+        assert psutil.Process(child.pid).status() == psutil.STATUS_STOPPED
+        platform.thaw(child.pid)
+    assert child.stdin
+    child.stdin.close()
+    assert child.wait(PATIENCE) == 0
+
+
+def test_a_child_is_kept_away_from_the_terminals_signals(child: subprocess.Popen[bytes]) -> None:
+    assert os.getpgid(child.pid) != os.getpgid(0)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(0, "exit status 0"), (2, "exit status 2"), (-9, "SIGKILL"), (-15, "SIGTERM"), (-6, "SIGABRT")],
+)
+def test_an_exit_status_reads_as_words(status: int, words: str) -> None:
+    assert platform.describe_exit(status) == words
+
+
+def test_an_unknown_signal_is_given_by_its_number() -> None:
+    assert platform.describe_exit(-200) == "exit status -200"

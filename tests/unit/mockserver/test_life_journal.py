@@ -1,0 +1,106 @@
+"""The life's journal, and the format of journals."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from mockserver.journal import FORMAT_VERSION, SCHEMA_FILE, Journal, anchor
+
+Json = dict[str, Any]
+
+ANCHOR = {"format": 1, "boot_id": "b", "monotonic": 1.5, "wall": "2026-01-01T00:00:00+00:00"}
+RECORDS: list[Json] = [
+    {"kind": "journal", **ANCHOR, "party": "server", "life_id": "life-1", "pid": 7},
+    {"kind": "journal", **ANCHOR, "party": "client", "client": "alias", "client_id": "id"},
+    {"kind": "life", "state": "ready", "port": 8188, "control_url": "http://127.0.0.1:1"},
+    {"kind": "life", "state": "stopping", "order": "SIGTERM"},
+    {"kind": "life", "state": "stopped"},
+    {"kind": "life", "state": "ended", "order": "end of stdin"},
+    {"kind": "request", "method": "GET", "path": "/queue?x=1", "status": 200, "seconds": 0.1},
+    {"kind": "socket_opened", "socket": 1, "client_id": "me", "remote": "127.0.0.1:9"},
+    {"kind": "socket_closed", "socket": 1, "client_id": "me", "code": None},
+    {"kind": "message_sent", "type": "status", "data": {}, "sockets": [1, 2]},
+    {"kind": "message_sent", "type": "binary_1", "length": 9, "sockets": []},
+    {"kind": "message_received", "socket": 1, "text": None, "length": 3},
+    {"kind": "prompt", "prompt_id": "p", "client_id": None, "state": "queued"},
+    {"kind": "queue_cleared"},
+    {"kind": "event", "index": 0, "name": "connected", "source": "client", "data": {}},
+]
+
+
+@pytest.fixture(scope="module")
+def schema() -> Draft202012Validator:
+    """The format as it is written down."""
+    contents = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(contents)
+    return Draft202012Validator(contents)
+
+
+def records_in(path: Path) -> list[Json]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_first_record_ties_the_clocks_together(tmp_path: Path, schema: Draft202012Validator) -> None:
+    before = time.monotonic()
+    Journal(tmp_path / "journal", party="server", life_id="life-1", pid=7)
+    (record,) = records_in(tmp_path / "journal")
+    schema.validate(record)
+    assert (record["kind"], record["format"], record["party"]) == ("journal", FORMAT_VERSION, "server")
+    assert before - 0.001 <= record["monotonic"] <= record["at"] <= time.monotonic() + 0.001
+    assert abs(datetime.now(timezone.utc) - datetime.fromisoformat(record["wall"])) < timedelta(minutes=1)
+
+
+def test_the_boot_is_named() -> None:
+    assert re.fullmatch(r"[0-9a-f-]{36}|unknown", anchor()["boot_id"])
+
+
+def test_records_are_in_the_file_at_once_and_in_order(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    for number in range(3):
+        journal.record("request", number=number)
+        assert records_in(tmp_path / "journal")[-1]["number"] == number
+    times = [record["at"] for record in records_in(tmp_path / "journal")]
+    assert times == sorted(times)
+
+
+def test_what_is_no_json_is_written_as_text(tmp_path: Path) -> None:
+    Journal(tmp_path / "journal").record("x", path=Path("a"), text="ü\n\ud800")
+    assert records_in(tmp_path / "journal")[1] | {"at": 0} == {"at": 0, "kind": "x", "path": "a", "text": "ü\n\ud800"}
+
+
+def test_a_file_that_exists_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "journal").write_text("mine")
+    with pytest.raises(FileExistsError):
+        Journal(tmp_path / "journal")
+    assert (tmp_path / "journal").read_text() == "mine"
+
+
+def test_without_a_file_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Journal(None, party="server").record("x")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: f"{record['kind']} {record.get('state', '')}")
+def test_the_format_takes_each_kind_with_just_its_fields(schema: Draft202012Validator, record: Json) -> None:
+    complete = {"at": 1.0, **record}
+    schema.validate(complete)
+    for field in complete:
+        without = {name: value for name, value in complete.items() if name != field}
+        assert schema.is_valid(without) is (record["kind"] == "prompt" and field == "client_id"), field
+    assert not schema.is_valid({**complete, "unknown": 1})
+    assert not schema.is_valid({**complete, "at": "1"})
+    assert not schema.is_valid({**complete, "kind": "unknown"})
+
+
+@pytest.mark.parametrize("life_id", [None, "life-1"])
+def test_an_event_may_name_its_life(schema: Draft202012Validator, life_id: str | None) -> None:
+    schema.validate({"at": 1, **RECORDS[-1], "life_id": life_id})
