@@ -34,6 +34,7 @@ Several Attempts, Abort, Then Success
     Wait For Event    reconnecting    attempt=2
     Wait For Event    reconnecting    attempt=3
     Abort Reconnect
+    Wait For Event    reconnection_aborted
     Connection State Should Be    disconnected
     Event Should Not Fire    reconnecting    timeout=300 ms
     Restart Mock Server
@@ -81,7 +82,7 @@ Validation Is True While The Server Is Up And False While It Is Down
     Wait For Connection
     Validation Should Give    ${True}
     Freeze Mock Server
-    Validation Should Give    ${False}
+    Validation Should Give    ${False}    timeout=300 ms
 
 Failure Is Announced When The Server Stays Down
     [Documentation]    After the last attempt has failed, and not before, the event comes and the callback is called.
@@ -129,10 +130,10 @@ Second Outage After A Settled Recovery
 
 Frozen Server Is Noticed And Thawed
     [Documentation]    A frozen server keeps its sockets open; only the heartbeat can tell.
-    Server With A Connected Client    ping_interval=100 ms    pong_timeout=500 ms    connect_timeout=500 ms
+    Server With A Connected Client    ping_interval=100 ms    pong_timeout=1 s    connect_timeout=1 s
     Freeze Mock Server
     ${loss} =    Wait For Disconnection
-    Should Be Equal    ${loss.data.cause}    no pong within 0.5 s
+    Should Be Equal    ${loss.data.cause}    no pong within 1 s
     Mock Server Should Be Running
     Connection Should Not Be Valid
     Thaw Mock Server
@@ -212,9 +213,9 @@ Client Survives Restarts
     Prompt Should Succeed
 
 Validation Should Give
-    [Documentation]    Compares the result of the validation.
-    [Arguments]    ${expected}
-    ${valid} =    Validate Connection    timeout=1 s
+    [Documentation]    Compares the result of the validation. Options are those of `Validate Connection`.
+    [Arguments]    ${expected}    &{options}
+    ${valid} =    Validate Connection    &{options}
     Should Be Equal    ${valid}    ${expected}
 
 Note The Failure

@@ -76,10 +76,12 @@ class EventJournal:
     ) -> None:
         self.condition.release()
 
-    def append(self, name: str, source: EventSource, data: Mapping[str, Any], life_id: str | None) -> Event:
-        """Adds an event and wakes whoever waits for one."""
+    def append(
+        self, name: str, source: EventSource, data: Mapping[str, Any], life_id: str | None, at: float | None = None
+    ) -> Event:
+        """Adds an event and wakes whoever waits for one. ``at`` is when it happened; now if left out."""
         with self.condition:
-            event = Event(len(self._events), name, source, data, now(), self._client, life_id)
+            event = Event(len(self._events), name, source, data, now() if at is None else at, self._client, life_id)
             self._events.append(event)
             if self._file is not None:
                 fields = {"index": event.index, "name": name, "source": source, "data": data, "life_id": life_id}

@@ -38,12 +38,12 @@ def eventually(what: str, is_so: Callable[[], object], log: Callable[[], str] = 
         pause.wait(0.01)
 
 
-def read_line(process: subprocess.Popen[bytes]) -> str:
+def read_line(process: subprocess.Popen[bytes], log: Callable[[], str] = str) -> str:
     """The next line of a process's output."""
     assert process.stdout is not None
     readable = select.select([process.stdout], [], [], DEADLINE)[0]
     line = process.stdout.readline().decode() if readable else ""
-    assert line.endswith("\n"), f"No line came within {DEADLINE:g} s. {process.args} ended with {process.poll()}."
+    assert line.endswith("\n"), f"No line came within {DEADLINE:g} s. Exit status: {process.poll()}. Log:\n{log()}"
     return line
 
 
@@ -166,7 +166,7 @@ class MockProcess:
                 stderr=log,
             )
         try:
-            self.first_line = read_line(self.process)
+            self.first_line = read_line(self.process, lambda: self.log)
             self.ready: Json = json.loads(self.first_line) if supervised else {}
             self.port: int = self.ready["port"] if supervised else self._port_by_hand()
         except BaseException:

@@ -154,7 +154,8 @@ class ComfyClient:
         with self.journal:
             if self._thread is None:
                 raise ValueError("The client has never been connected. Connect it first.")
-            self._apply(self._machine.reconnect(now()))
+            moment = now()
+            self._apply(self._machine.reconnect(moment), moment)
 
     def abort_reconnect(self) -> bool:
         """Ends all attempts to connect. False if none were made."""
@@ -192,20 +193,23 @@ class ComfyClient:
         """Sends a request with the client's headers and reads the answer as JSON. Raises HttpError."""
         return ask_json(self.endpoint, method, path, Patience(timeout), body=body, headers=self.options.headers)
 
-    def _apply(self, actions: list[Action]) -> None:
-        """Carries out what the machine decided: events at once, the rest in the client's thread."""
+    def _apply(self, actions: list[Action], decided_at: float | None = None) -> None:
+        """Carries out what the machine decided: events at once, the rest in the client's thread.
+
+        Delays count from the time that the machine was given, so its events must have that time too.
+        """
         position = len(self.journal)
         for action in actions:
             if isinstance(action, Emit):
-                self._emit(action)
+                self._emit(action, decided_at)
             else:
                 self._work.append(action)
         self._state_positions += [position] * (len(self._machine.path) - len(self._state_positions))
         self.journal.condition.notify_all()
         self._wakeup.set()
 
-    def _emit(self, action: Emit) -> None:
-        event = self.journal.append(action.name, "client", action.data, self._life_of_connection())
+    def _emit(self, action: Emit, decided_at: float | None) -> None:
+        event = self.journal.append(action.name, "client", action.data, self._life_of_connection(), decided_at)
         if action.name == "reconnection_failed":
             self._work.append(_Notify(event))
 
@@ -243,7 +247,8 @@ class ComfyClient:
             return
         except OpenFailed as failure:
             with self.journal:
-                self._apply(self._machine.open_failed(now(), number, str(failure)))
+                moment = now()
+                self._apply(self._machine.open_failed(moment, number, str(failure)), moment)
             return
         with self.journal:
             self._connection = connection
@@ -339,7 +344,8 @@ class ComfyClient:
         connection.drop()
         with self.journal:
             if self._machine.state is ConnectionState.connected:
-                self._apply(self._machine.lost(now(), self._machine.number, lost.facts()))
+                moment = now()
+                self._apply(self._machine.lost(moment, self._machine.number, lost.facts()), moment)
             self._connection = None
 
     def _poll(self) -> None:

@@ -78,15 +78,14 @@ class Patience:
         if self.deadline.expired:
             raise TimeoutError(errno.ETIMEDOUT, "timed out")
 
-    def wait(self, sock: _HasFileno, event: int, deadline: Deadline | None = None) -> None:
+    def wait(self, sock: _HasFileno, event: int) -> None:
         """Waits for a socket. Raises TimeoutError at the deadline, Abandoned when nobody wants it any more."""
-        deadline = deadline or self.deadline
         with selectors.DefaultSelector() as selector:
             selector.register(sock, event)
             if self._wakeup is not None:
                 selector.register(self._wakeup, selectors.EVENT_READ)
             while True:
-                remaining = deadline.remaining
+                remaining = self.deadline.remaining
                 ready = {key.fileobj for key, _ in selector.select(remaining)}
                 if self._wakeup in ready and self._wakeup is not None:
                     self._wakeup.clear()
@@ -126,7 +125,7 @@ class _PatientCalls:
             unsent = unsent[self.send(unsent, flags) :]  # type: ignore[arg-type]
 
     def _patiently(self, call: Callable[..., Any], event: int, *arguments: Any) -> Any:
-        sending = Deadline(SEND_TIMEOUT) if event == selectors.EVENT_WRITE else None
+        sending = Patience(SEND_TIMEOUT) if event == selectors.EVENT_WRITE else None
         while True:
             if self.patience is not None:
                 self.patience.check()  # here too, as data that never ends never makes it wait
@@ -141,9 +140,9 @@ class _PatientCalls:
                 else:
                     raise TimeoutError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
 
-    def _wait_for_reader(self, event: int, deadline: Deadline) -> None:
+    def _wait_for_reader(self, event: int, patience: Patience) -> None:
         try:
-            Patience(deadline.timeout).wait(self, event, deadline)  # type: ignore[arg-type]
+            patience.wait(self, event)  # type: ignore[arg-type]
         except TimeoutError:  # which websocket-client would take for a lack of data
             raise ConnectionAbortedError(errno.ECONNABORTED, "the server does not read") from None
 

@@ -189,7 +189,7 @@ def snapshot(machine: ConnectionMachine) -> dict[str, Any]:
 
 
 TestAnyInputs = Inputs.TestCase
-TestAnyInputs.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAnyInputs.settings = settings(max_examples=100, stateful_step_count=30)
 
 
 def machine(**options: Any) -> ConnectionMachine:

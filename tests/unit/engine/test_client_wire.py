@@ -15,7 +15,7 @@ from engine_helpers import PATIENCE, ScriptedServer, eventually, finished
 
 from ComfyMockLibrary.engine.client import wire
 from ComfyMockLibrary.engine.client.wire import Abandoned, Patience, Wakeup, WireSocket, open_connection
-from ComfyMockLibrary.engine.deadline import Deadline, now
+from ComfyMockLibrary.engine.deadline import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -233,7 +233,7 @@ def test_a_wakeup_that_changes_nothing_interrupts_nothing(
         Patience(0.1, wakeup, lambda: True).wait(pair[0], selectors.EVENT_READ)
     wakeup.set()
     pair[1].sendall(b"x")
-    Patience(PATIENCE, wakeup).wait(pair[0], selectors.EVENT_READ, Deadline(PATIENCE))
+    Patience(PATIENCE, wakeup).wait(pair[0], selectors.EVENT_READ)
 
 
 def test_many_wakeups_count_as_one_and_one_after_the_end_as_none() -> None:

@@ -138,10 +138,10 @@ class TestOutages:
         seen: list[tuple[str, str, bool, bool]] = []
         append = client.journal.append
 
-        def spy(name: str, source: Any, data: Any, life_id: str | None) -> Event:
+        def spy(name: str, source: Any, data: Any, life_id: str | None, at: float | None = None) -> Event:
             connected = client.is_connected
             seen.append((source, name, connected, connected == (client.state is ConnectionState.connected)))
-            return append(name, source, data, life_id)
+            return append(name, source, data, life_id, at)
 
         client.journal.append = spy  # type: ignore[method-assign]
         client.connect()

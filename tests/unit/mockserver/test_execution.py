@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mockserver.comfyui.behaviour import Stage
@@ -335,7 +335,6 @@ def needed_by(prompt: Json, node: str) -> set[str]:
     return {node}.union(*(needed_by(prompt, upstream) for upstream in links))
 
 
-@settings(deadline=None)
 @given(acyclic_prompts())
 def test_each_needed_node_runs_exactly_once_after_its_inputs(prompt: Json) -> None:
     server = Server()
@@ -353,7 +352,6 @@ def test_each_needed_node_runs_exactly_once_after_its_inputs(prompt: Json) -> No
     assert again.outcome.outputs == ended.outcome.outputs
 
 
-@settings(deadline=None)
 @given(acyclic_prompts(), st.data())
 def test_an_interrupted_prompt_goes_on_where_it_was_when_it_comes_again(prompt: Json, data: st.DataObject) -> None:
     server = Server()

@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from websocket._abnf import frame_buffer
 
@@ -38,7 +38,6 @@ def test_the_length_takes_as_many_bytes_as_it_must(length: int, header: str) -> 
     assert frame(BINARY, b"x" * length) == bytes.fromhex(header) + b"x" * length
 
 
-@settings(deadline=None)
 @given(st.sampled_from([TEXT, BINARY]), st.binary(max_size=300))
 def test_a_message_is_one_final_unmasked_uncompressed_frame(opcode: int, payload: bytes) -> None:
     found = parsed(frame(opcode, payload))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mockserver.comfyui.graph import has_cycle, inputs_of, is_link, linked_nodes, upstream_first
@@ -62,7 +62,6 @@ def test_nodes_on_or_behind_a_cycle_have_no_place_in_the_order() -> None:
     assert sorted(upstream_first(graph(a="", b="a", c="d", d="c", e="d", f="b"))) == ["a", "b", "f"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sets(st.integers(0, 14)), max_size=15))
 def test_every_node_comes_after_what_it_is_linked_to(links: list[set[int]]) -> None:
     prompt = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mockserver.comfyui.catalog import Catalog
@@ -225,7 +225,6 @@ def graphs(draw: st.DrawFn) -> tuple[Json, dict[str, set[str]], set[str]]:
     return prompt, needed, bad
 
 
-@settings(deadline=None)
 @given(graphs())
 def test_an_output_runs_if_all_that_it_needs_is_good(graph: tuple[Json, dict[str, set[str]], set[str]]) -> None:
     prompt, needed, bad = graph
