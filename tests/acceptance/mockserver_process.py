@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import websocket
 from websocket import ABNF
 
@@ -45,6 +46,14 @@ def read_line(process: subprocess.Popen[bytes], log: Callable[[], str] = str) ->
     line = process.stdout.readline().decode() if readable else ""
     assert line.endswith("\n"), f"No line came within {DEADLINE:g} s. Exit status: {process.poll()}. Log:\n{log()}"
     return line
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether a process has ended, collected by its parent or not."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 @dataclass(frozen=True)

@@ -549,6 +549,17 @@ Port Is Taken
     ...    End it, or choose another port, or leave the port out to get any free one.
     Start Mock Server    port=${TAKEN}
 
+Port Is Stolen While The Server Is Down
+    [Documentation]    Mock server 'main' on port PORT ended with exit status 1 before it was ready:
+    ...    Port PORT on 127.0.0.1 is taken by process PID (COMMAND).
+    ...    Choose another one with --port, or any free one with --port PORT.
+    ...    Log: results/mockserver/main-life-2.log.
+    ${server} =    Get Mock Server
+    Kill Mock Server
+    ${thief} =    Evaluate    socket.create_server(("127.0.0.1", $server.port))
+    Restart Mock Server
+    [Teardown]    Evaluate    $thief.close()
+
 Alias Runs Already
     [Documentation]    ValueError: The mock server 'main' runs already on port PORT (pid PID).
     ...    Use `Restart Mock Server`, or another alias and port for a second server.

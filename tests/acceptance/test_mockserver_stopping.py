@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from mockserver_process import QUICK, ask, sampling
+from mockserver_process import QUICK, ask, chain, sampling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,10 +172,22 @@ def test_a_request_that_never_ends_does_not_hold_it(start_mock_process: StartMoc
         assert server.exit_status() == 0
 
 
-def test_the_port_is_free_again(patient: MockProcess, start_mock_process: StartMockProcess) -> None:
-    client = connected(patient)
-    patient.signal(signal.SIGKILL)
-    patient.exit_status()
-    assert client.meets_the_end()
-    again = start_mock_process("--port", str(patient.port))
-    assert again.port == patient.port
+def test_a_client_that_does_not_read_does_not_hold_it(start_mock_process: StartMockProcess) -> None:
+    server = start_mock_process("--node-duration", "0", "--grace-time", "0.2")
+    server.connect("me", sockopt=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)])
+    server.run(chain(300), client_id="me")
+    server.signal(signal.SIGTERM)
+    assert server.exit_status() == 0
+
+
+def test_the_port_is_free_again(start_mock_process: StartMockProcess) -> None:
+    with socket.socket() as holder:  # bound, never listening: keeps everybody else away
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        port = holder.getsockname()[1]
+        for _ in range(2):
+            server = start_mock_process("--port", str(port))
+            client = connected(server)
+            server.signal(signal.SIGKILL)
+            assert client.meets_the_end()
+            server.exit_status()

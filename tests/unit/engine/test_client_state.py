@@ -14,6 +14,7 @@ from ComfyMockLibrary.engine.client.backoff import Backoff
 from ComfyMockLibrary.engine.client.state import CONNECTION_EVENTS, Action, ConnectionMachine, Drop, Emit, Open, Stop
 from ComfyMockLibrary.types import BackoffStrategy, ConnectionState
 
+REPORTS = st.sampled_from(["opened", "open_failed", "lost"])
 ENDS_OF_RECONNECTING = {"reconnected", "reconnection_failed", "reconnection_aborted"}
 BACKOFF = Backoff(BackoffStrategy.linear, base_delay=1.0, max_delay=3.0)
 
@@ -28,6 +29,8 @@ class Inputs(RuleBasedStateMachine):
         self.clock = 0.0
         self.attempt: int | None = None
         """Number of the attempt that is under way."""
+        self.over: list[int] = []
+        """Numbers of attempts that were given up, and of connections that are gone."""
         self.is_up = False
         self.is_reconnecting = False
         self.attempts_begun = 0
@@ -48,7 +51,7 @@ class Inputs(RuleBasedStateMachine):
             with pytest.raises(ValueError, match="is closed"):
                 self.machine.reconnect(self.clock)
         else:
-            self.attempt = None
+            self.give_up()
             self.attempts_begun = 0
             self.take("reconnect", self.machine.reconnect(self.clock))
             assert self.machine.next_attempt_at == self.clock
@@ -60,17 +63,18 @@ class Inputs(RuleBasedStateMachine):
         actions = self.machine.abort()
         assert bool(actions) == was_trying
         if was_trying:
-            self.attempt = None
+            self.give_up()
             assert self.machine.state is ConnectionState.disconnected
         else:
             assert snapshot(self.machine) == before
         self.take("abort", actions)
 
+    @precondition(lambda self: len(self.machine.path) > 15)
     @rule()
     def close(self) -> None:
         was_closed = self.machine.closed
+        self.give_up()
         actions = self.machine.close()
-        self.attempt = None
         if was_closed:
             assert actions == []
         else:
@@ -79,6 +83,9 @@ class Inputs(RuleBasedStateMachine):
         assert self.machine.state is ConnectionState.disconnected
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 3.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.tick(seconds)
+
     def tick(self, seconds: float) -> None:
         self.clock += seconds
         is_due = self.machine.next_attempt_at is not None and self.clock >= self.machine.next_attempt_at
@@ -89,32 +96,48 @@ class Inputs(RuleBasedStateMachine):
             assert snapshot(self.machine) == before
         self.take("tick", actions)
 
-    @precondition(lambda self: self.attempt is not None)
-    @rule()
+    @precondition(lambda self: not self.machine.closed)
+    @rule(fortunes=st.lists(st.booleans(), min_size=1, max_size=8))
+    def live_on(self, fortunes: list[bool]) -> None:
+        """Does what comes next, well or badly, some times over."""
+        for is_good in fortunes:
+            if self.attempt is not None:
+                self.opened() if is_good else self.open_failed()
+            elif self.machine.next_attempt_at is not None:
+                self.tick(self.machine.next_attempt_at - self.clock)
+            elif self.is_up:
+                self.lost()
+            else:
+                self.connect()
+
     def opened(self) -> None:
         assert self.attempt is not None
         number, self.attempt = self.attempt, None
         self.take("opened", self.machine.opened(number, {"life_id": "abc"}))
         assert self.machine.state is ConnectionState.connected
 
-    @precondition(lambda self: self.attempt is not None)
-    @rule()
     def open_failed(self) -> None:
         assert self.attempt is not None
         number, self.attempt = self.attempt, None
         self.take("open_failed", self.machine.open_failed(self.clock, number, "refused"))
 
-    @precondition(lambda self: self.is_up)
-    @rule()
     def lost(self) -> None:
+        self.over.append(self.machine.number)
         actions = self.machine.lost(self.clock, self.machine.number, {"code": 1006})
         self.attempts_begun = 0
         self.take("lost", actions)
 
-    @rule(report=st.sampled_from(["opened", "open_failed", "lost"]), distance=st.integers(-20, 3).filter(bool))
-    def stale_report(self, report: str, distance: int) -> None:
+    @rule(report=REPORTS, distance=st.integers(-20, 3).filter(bool))
+    def report_about_another_number(self, report: str, distance: int) -> None:
+        self.report_stale(report, self.machine.number + distance)
+
+    @precondition(lambda self: self.over)
+    @rule(report=REPORTS, data=st.data())
+    def report_about_what_is_over(self, report: str, data: st.DataObject) -> None:
+        self.report_stale(report, data.draw(st.sampled_from(self.over)))
+
+    def report_stale(self, report: str, number: int) -> None:
         before = snapshot(self.machine)
-        number = self.machine.number + distance
         if report == "opened":
             actions = self.machine.opened(number, {})
         elif report == "open_failed":
@@ -123,6 +146,12 @@ class Inputs(RuleBasedStateMachine):
             actions = self.machine.lost(self.clock, number, {})
         assert actions == []
         assert snapshot(self.machine) == before
+
+    def give_up(self) -> None:
+        """Whatever is under way or open is not wanted any more."""
+        self.over += [] if self.attempt is None else [self.attempt]
+        self.over += [self.machine.number] if self.is_up else []
+        self.attempt = None
 
     def take(self, last_input: str, actions: list[Action]) -> None:
         self.last_input = last_input
@@ -149,7 +178,7 @@ class Inputs(RuleBasedStateMachine):
         elif name == "reconnecting":
             self.is_reconnecting = True
             assert data["attempt"] == self.attempts_begun + 1
-            assert data["delay"] == (0.0 if self.last_input == "reconnect" else BACKOFF.base_delay * data["attempt"])
+            assert data["delay"] == (0.0 if self.last_input == "reconnect" else min(3.0, data["attempt"]))
             self.due_at = self.clock + data["delay"]
         elif name in ENDS_OF_RECONNECTING:
             assert self.is_reconnecting or (name, self.last_input) in (

@@ -1,0 +1,145 @@
+"""``python -m mockserver.forkserver``: lives that are forked behave like any other, and none outlasts it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from mockserver_process import DEADLINE, ROOT, ask, eventually, has_ended, read_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Json = dict[str, Any]
+
+
+class ForkServer:
+    """A fork server, and what it reports."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mockserver.forkserver"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+
+    def order(self, order: str, life: str, **facts: Any) -> None:
+        """Gives an order."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"order": order, "id": life, **facts}).encode() + b"\n")
+
+    def report(self, report: str, life: str) -> Json:
+        """The next report, which must be this one."""
+        found: Json = json.loads(read_line(self.process))
+        assert (found["report"], found["id"]) == (report, life), f"{found}\n{self.log(life)}"
+        return found
+
+    def start(self, life: str, *arguments: str) -> psutil.Process:
+        """Orders a life to be started."""
+        self.order("start", life, arguments=["--port", "0", *arguments], log=str(self.directory / life))
+        return psutil.Process(self.report("started", life)["pid"])
+
+    def started(self, life: str, *arguments: str) -> tuple[psutil.Process, int]:
+        """Starts a life; gives its process and its port when it is ready."""
+        process = self.start(life, *arguments)
+        ready = self.report("ready", life)["ready"]
+        assert ready["pid"] == process.pid
+        return process, ready["port"]
+
+    def log(self, life: str) -> str:
+        """What a life has written to stderr."""
+        return (self.directory / life).read_text()
+
+
+def pipes_and_sockets(process: psutil.Process) -> set[str]:
+    """What a process holds that another one can hold as well."""
+    held = {str(descriptor.readlink()) for descriptor in Path(f"/proc/{process.pid}/fd").iterdir()}
+    assert held
+    return {each for each in held if each.startswith(("pipe:", "socket:"))}
+
+
+@pytest.fixture
+def fork_server(tmp_path: Path) -> Iterator[ForkServer]:
+    server = ForkServer(tmp_path)
+    yield server
+    with server.process:
+        lives = psutil.Process(server.process.pid).children() if server.process.poll() is None else []
+        server.process.kill()
+        for life in lives:
+            eventually(f"The end of life {life.pid}", lambda life=life: has_ended(life))
+
+
+def test_a_life_is_started_signalled_and_reported_to_its_end(fork_server: ForkServer) -> None:
+    _, port = fork_server.started("a")
+    assert ask(port, "GET", "/queue").status == 200
+    fork_server.order("signal", "a", signal="SIGTERM")
+    assert fork_server.report("ended", "a")["status"] == 0
+    assert "stopping: SIGTERM" in fork_server.log("a")
+
+
+def test_lives_are_apart(fork_server: ForkServer) -> None:
+    a, port_of_a = fork_server.started("a")
+    b, port_of_b = fork_server.started("b")
+    assert not pipes_and_sockets(a) & pipes_and_sockets(b)
+    fork_server.order("signal", "a", signal="SIGKILL")
+    assert fork_server.report("ended", "a")["status"] == -signal.SIGKILL
+    with pytest.raises(ConnectionRefusedError):
+        ask(port_of_a, "GET", "/queue")
+    assert ask(port_of_b, "GET", "/queue").status == 200
+    fork_server.order("signal", "a", signal="SIGTERM")  # has ended: nothing to signal
+    fork_server.order("signal", "b", signal="SIGTERM")
+    assert fork_server.report("ended", "b")["status"] == 0
+
+
+def test_lives_that_cannot_start_say_why_in_their_log(fork_server: ForkServer) -> None:
+    _, port = fork_server.started("a")
+    fork_server.start("b", "--port", str(port))
+    assert fork_server.report("ended", "b")["status"] == 1
+    assert f"Port {port} on 127.0.0.1 is taken" in fork_server.log("b")
+    fork_server.start("c", "--unknown")
+    assert fork_server.report("ended", "c")["status"] == 2
+    assert "unrecognized arguments: --unknown" in fork_server.log("c")
+
+
+def test_a_log_is_appended_to(fork_server: ForkServer) -> None:
+    for life_id in ("life-1", "life-2"):
+        fork_server.started("a", "--life-id", life_id)
+        fork_server.order("signal", "a", signal="SIGTERM")
+        fork_server.report("ended", "a")
+    assert [life_id in fork_server.log("a") for life_id in ("life-1", "life-2")] == [True, True]
+
+
+def test_the_end_of_its_stdin_is_the_end_of_all_lives_frozen_or_not(fork_server: ForkServer) -> None:
+    frozen, _ = fork_server.started("frozen")
+    running, _ = fork_server.started("running")
+    frozen.suspend()
+    assert fork_server.process.stdin is not None
+    fork_server.process.stdin.close()
+    assert fork_server.process.wait(DEADLINE) == 0
+    for life in (frozen, running):
+        eventually("The end of the life", lambda life=life: has_ended(life))
+
+
+def test_its_own_end_is_the_end_of_all_lives_too(fork_server: ForkServer) -> None:
+    frozen, _ = fork_server.started("frozen")
+    running, _ = fork_server.started("running")
+    frozen.suspend()
+    fork_server.process.kill()
+    for life in (frozen, running):
+        eventually("The end of the life", lambda life=life: has_ended(life))
+
+
+def test_an_interrupt_from_the_terminal_leaves_it_and_its_lives_alone(fork_server: ForkServer) -> None:
+    _, port = fork_server.started("a")
+    fork_server.process.send_signal(signal.SIGINT)
+    _, another = fork_server.started("b")
+    assert [ask(each, "GET", "/queue").status for each in (port, another)] == [200, 200]
