@@ -40,6 +40,8 @@ def run(settings: Settings) -> int:
         format="%(asctime)s.%(msecs)03d %(message)s",
         datefmt="%Y-%m-%d %H:%M:%S",
     )
+    if settings.meaningless:
+        log.info("accepted, and without meaning here: %s", " ".join(settings.meaningless))
     try:
         listener = Listener.bind(settings.listen, settings.port)
         journal = Journal(settings.journal, party="server", life_id=settings.life_id, pid=os.getpid())
