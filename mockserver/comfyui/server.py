@@ -10,6 +10,7 @@ from aiohttp import web
 
 from mockserver.comfyui import messages
 from mockserver.comfyui.catalog import Catalog
+from mockserver.comfyui.folders import Folders
 from mockserver.comfyui.queue import History, PromptQueue
 from mockserver.comfyui.sockets import Sockets
 from mockserver.comfyui.worker import Worker
@@ -34,6 +35,7 @@ class ComfyServer:
         self.journal = journal
         self.features = FEATURES
         self.catalog = Catalog.load()
+        self.folders = Folders(settings)
         self.history = History()
         self.sockets = Sockets(ports, journal)
         self.queue = PromptQueue(self.publish_status)
@@ -44,6 +46,7 @@ class ComfyServer:
 
     def start(self) -> None:
         """Starts the background work: publisher, worker, periodic status."""
+        self.folders.clear_temp()
         work = [self.sockets.publish_forever(), self.worker.run_forever()]
         if self.settings.status_interval > 0:
             work.append(self._publish_status_forever(self.settings.status_interval))
@@ -56,6 +59,7 @@ class ComfyServer:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        self.folders.remove()
 
     def publish_status(self) -> None:
         """Tells everybody how long the queue is."""
