@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from mockserver.app import make_app
+from mockserver.comfyui.catalog import NodesFileError
 from mockserver.comfyui.ports import Ports
 from mockserver.comfyui.server import ComfyServer
 from mockserver.control.api import make_control_app
@@ -51,7 +52,11 @@ def run(settings: Settings) -> int:
     except OSError as failure:
         sys.stderr.write(f"The mock server cannot start: {failure}.\n")
         return 1
-    asyncio.run(_Life(settings, listener, journal).run())
+    try:
+        asyncio.run(_Life(settings, listener, journal).run())
+    except NodesFileError as failure:
+        sys.stderr.write(f"The mock server cannot start: {failure}\n")
+        return 1
     return 0
 
 

@@ -21,6 +21,7 @@ FolderName = Literal["output", "input", "temp", "user"]
 FOLDER_NAMES: tuple[FolderName, ...] = get_args(FolderName)
 
 _PREFIX = "mockserver-life-"
+_PREFIX_OF_NEW = "mockserver-new-"
 _LOCK = "lock"
 
 
@@ -71,9 +72,10 @@ class Folders:
             return self._base
         if self._own is None:
             _remove_abandoned()
-            self._own = Path(tempfile.mkdtemp(prefix=_PREFIX))
-            self._lock = (self._own / _LOCK).open("w")
+            new = Path(tempfile.mkdtemp(prefix=_PREFIX_OF_NEW))
+            self._lock = (new / _LOCK).open("w")
             _try_lock(self._lock)
+            self._own = new.rename(new.with_name(new.name.replace(_PREFIX_OF_NEW, _PREFIX)))
         return self._own
 
 
@@ -88,6 +90,8 @@ def inside(folder: Path, *parts: str) -> Path | None:
 
 def _remove_abandoned() -> None:
     """Removes the directories of lives that have ended without removing them: nobody holds their lock."""
+    if sys.platform == "win32":
+        return
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
             if folder.stat().st_uid != os.getuid():

@@ -34,7 +34,7 @@ class ComfyServer:
         self.ports = ports
         self.journal = journal
         self.features = FEATURES
-        self.catalog = Catalog.load()
+        self.catalog = Catalog.assemble(settings.nodes, with_api_nodes=not settings.disable_api_nodes)
         self.folders = Folders(settings)
         self.history = History()
         self.sockets = Sockets(ports, journal)
