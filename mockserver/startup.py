@@ -16,8 +16,10 @@ from aiohttp import web
 
 from mockserver.app import make_app
 from mockserver.comfyui.catalog import NodesFileError
+from mockserver.comfyui.models import ModelsFileError
 from mockserver.comfyui.ports import Ports
 from mockserver.comfyui.server import ComfyServer
+from mockserver.comfyui.web_root import NoFrontend
 from mockserver.control.api import make_control_app
 from mockserver.journal import Journal
 from mockserver.listening import Listener, PortTaken
@@ -54,7 +56,7 @@ def run(settings: Settings) -> int:
         return 1
     try:
         asyncio.run(_Life(settings, listener, journal).run())
-    except NodesFileError as failure:
+    except (NodesFileError, ModelsFileError, NoFrontend) as failure:
         sys.stderr.write(f"The mock server cannot start: {failure}\n")
         return 1
     return 0

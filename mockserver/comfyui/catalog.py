@@ -13,6 +13,8 @@ from mockserver.comfyui.mock_blocks import MockBlock, read_mock_block
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mockserver.comfyui.option_lists import OptionLists
+
 Json = dict[str, Any]
 
 DATA_FILE = Path(__file__).parent.parent / "data" / "object_info.json"
@@ -24,6 +26,12 @@ class NodeClass:
 
     name: str
     info: Json
+    option_lists: OptionLists | None = None
+
+    @property
+    def is_v3(self) -> bool:
+        """Whether the class is written for the newer node interface, which always states these three."""
+        return {"deprecated", "experimental", "api_node"} <= self.info.keys()
 
     @property
     def is_output(self) -> bool:
@@ -57,6 +65,10 @@ class NodeClass:
         config: list[Any] = inputs.get("required", {}).get(name) or inputs["optional"][name]
         return config
 
+    def takes_any_option(self, name: str, options: Sequence[Any]) -> bool:
+        """Whether an input takes values that are not in its list: model files with ``--any-model``."""
+        return self.option_lists is not None and self.option_lists.accepts_anything(self.name, name, options)
+
 
 class NodesFileError(Exception):
     """A file of node classes cannot be used. The text says what is wrong with it."""
@@ -65,11 +77,17 @@ class NodesFileError(Exception):
 class Catalog:
     """All node classes by name."""
 
-    def __init__(self, object_info: Json, mock_blocks: dict[str, MockBlock] | None = None) -> None:
+    def __init__(
+        self,
+        object_info: Json,
+        mock_blocks: dict[str, MockBlock] | None = None,
+        option_lists: OptionLists | None = None,
+    ) -> None:
         self.object_info = object_info
-        """The classes as ``/object_info`` gives them."""
+        """The classes without what depends on files."""
         self.mock_blocks = mock_blocks or {}
         """How classes are acted out, where a file of node classes says so."""
+        self._option_lists = option_lists
 
     @classmethod
     @functools.cache
@@ -78,7 +96,9 @@ class Catalog:
         return cls(json.loads(DATA_FILE.read_text(encoding="utf-8")))
 
     @classmethod
-    def assemble(cls, nodes_files: Sequence[Path], *, with_api_nodes: bool) -> Catalog:
+    def assemble(
+        cls, nodes_files: Sequence[Path], *, with_api_nodes: bool, option_lists: OptionLists | None = None
+    ) -> Catalog:
         """The classes that come with the server and those of the user's files, later files first.
 
         Raises NodesFileError.
@@ -94,15 +114,21 @@ class Catalog:
                         mock_blocks[name] = read_mock_block(info["mock"])
                 except ValueError as failure:
                     raise NodesFileError(f"{file.name}: class {name}: {failure}") from None
-        return cls(object_info, mock_blocks)
+        return cls(object_info, mock_blocks, option_lists)
 
     def find(self, name: str) -> NodeClass | None:
         """The class of this name, if there is one."""
-        info = self.object_info.get(name)
-        return None if info is None else NodeClass(name, info)
+        return self[name] if name in self.object_info else None
 
     def __getitem__(self, name: str) -> NodeClass:
-        return NodeClass(name, self.object_info[name])
+        info = self.object_info[name]
+        if self._option_lists is not None:
+            info = self._option_lists.fill(name, info)
+        return NodeClass(name, info, self._option_lists)
+
+    def listing(self) -> Json:
+        """All classes as ``/object_info`` gives them now."""
+        return {name: self[name].info for name in self.object_info}
 
 
 def _is_api_node(info: Json) -> bool:

@@ -48,6 +48,7 @@ class Worker:
         self._stage = Stage(random.Random())
         self._run: Run | None = None
         self._interrupted = False
+        self._free_memory = False
         self._prompt_queued = asyncio.Event()
 
     def wake(self) -> None:
@@ -59,6 +60,10 @@ class Worker:
         running = self._queue.running
         if running is not None and prompt_id in (None, running.prompt_id):
             self._interrupted = True
+
+    def free(self, *, memory: bool) -> None:
+        """Frees, between prompts, what ``/free`` asks for; memory means the results of nodes."""
+        self._free_memory = self._free_memory or memory
 
     def node_running_for(self, client_id: str) -> str | None:
         """The node that runs now in a prompt of this client."""
@@ -79,6 +84,9 @@ class Worker:
 
     async def _run_prompt(self, item: QueueItem) -> None:
         self._interrupted = False
+        if self._free_memory:
+            self._cache.clear()
+            self._free_memory = False
         self._run = Run(item, self._catalog, self._cache, self._stage, _now_ms)
         self._note(item, "started")
         outcome = self._run.outcome
