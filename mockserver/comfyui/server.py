@@ -52,7 +52,7 @@ class ComfyServer:
         self.terminal = Terminal(self.sockets)
         self.queue = PromptQueue(self.publish_status)
         self.worker = Worker(
-            self.queue, self.history, self.sockets, self.catalog, ports, journal, settings.node_duration
+            self.queue, self.history, self.sockets, self.catalog, self.folders, ports, journal, settings
         )
         self._background: list[asyncio.Task[None]] = []
 
