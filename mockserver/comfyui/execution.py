@@ -224,7 +224,7 @@ class Run:
         self._results: dict[str, Kept] = {}
         self._progress: dict[str, Progress] = {}
         self._executed: list[str] = []
-        self._inputs_for_error: Json | list[Any] = {}
+        self._current_inputs: dict[str, list[Any]] = {}
 
     def steps(self) -> Generator[Step, None, None]:
         """The steps of the run, in the order of the wire."""
@@ -245,7 +245,7 @@ class Run:
             if node in self._results:
                 yield from self._replay(node)
             else:
-                self._inputs_for_error = {}
+                self._current_inputs = {}
                 try:
                     yield from self._perform(node)
                 except Interrupted:
@@ -254,7 +254,8 @@ class Run:
                     return
                 except NodeFailure as failure:
                     self.outcome.completed = False
-                    yield self._noted(self._failure(node, failure))
+                    inputs = {key: [_shown(each) for each in values] for key, values in self._current_inputs.items()}
+                    yield self._noted(self._failure(node, failure, inputs))
                     return
                 self._executed.append(node)
             schedule.done(node)
@@ -264,9 +265,8 @@ class Run:
             yield self._noted(messages.execution_success(self._item.prompt_id, self._now_ms()))
         else:
             # A cycle through inputs that no validation looks at. The real server calls such a prompt a success.
-            self._inputs_for_error = []
             cycle = NodeFailure("graph.DependencyCycleError", "Dependency cycle detected")
-            yield self._noted(self._failure(stuck, cycle))
+            yield self._noted(self._failure(stuck, cycle, []))
 
     def _noted(self, message: Message, to: To = To.OWNER) -> Send:
         """A message that the history keeps as well."""
@@ -363,7 +363,7 @@ class Run:
     def _calls(self, node: str, node_class: NodeClass) -> list[Call]:
         """One call for each element of the longest list among the inputs, as the real server maps nodes over lists."""
         lists = self._input_lists(node, node_class)
-        self._inputs_for_error = {name: [_shown(value) for value in values] for name, values in lists.items()}
+        self._current_inputs = lists
         mock = self._catalog.mock_blocks.get(node_class.name)
         if node_class.name in _TAKE_LISTS:
             return [Call(node, node_class, lists, self._stage, mock)]
@@ -430,13 +430,13 @@ class Run:
             self._item.prompt_id, node, class_type, list(self._executed), self._now_ms()
         )
 
-    def _failure(self, node: str, failure: NodeFailure) -> Message:
+    def _failure(self, node: str, failure: NodeFailure, current_inputs: Json | list[Any]) -> Message:
         class_type = self._prompt[node]["class_type"]
         error = {
             "exception_message": failure.exception_message,
             "exception_type": failure.exception_type,
             "traceback": failure.traceback,
-            "current_inputs": self._inputs_for_error,
+            "current_inputs": current_inputs,
             "current_outputs": list(self._prompt),
         }
         return messages.execution_error(

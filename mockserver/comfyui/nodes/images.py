@@ -202,6 +202,13 @@ def _repeat_batch(call: Call) -> Result:
     return Result([Image(image.pictures * call["amount"])])
 
 
+@acts("RebatchImages")
+def _rebatch(call: Call) -> Result:
+    every = [picture for image in call["images"] for picture in image]
+    size = call["batch_size"][0]
+    return Result([[Image(every[start : start + size]) for start in range(0, len(every), size)]])
+
+
 @acts("ImageFlip")
 def _flip(call: Call) -> Result:
     flip = ImageOps.flip if call["flip_method"].startswith("x") else ImageOps.mirror

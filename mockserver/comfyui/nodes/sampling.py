@@ -219,6 +219,14 @@ def _batch(call: Call) -> Result:
     return Result([replace(first, batch=first.batch + second.batch, image=None)])
 
 
+@acts("RebatchLatents")
+def _rebatch(call: Call) -> Result:
+    latents = [latent["samples"] for latent in call["latents"]]
+    size, total = call["batch_size"][0], sum(latent.batch for latent in latents)
+    batches = [min(size, total - start) for start in range(0, total, size)]
+    return Result([[replace(latents[0], batch=batch, image=None) for batch in batches]])
+
+
 def _decode(call: Call) -> Image:
     decode = call["vae"].decode
     samples = call["samples"]["samples"]

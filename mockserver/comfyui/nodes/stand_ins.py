@@ -35,10 +35,11 @@ _MOST_STEPS = 100_000
 def act_by_interface(call: Call) -> Result:
     """Plausible values of the types that the class puts out; an output node that takes images writes them."""
     for name in call.node_class.inputs:
-        value = call.inputs.get(name)
         kind = _kind_of_input(call, name)
-        if name in call.inputs and isinstance(value, _PLAIN) and kind in _FIRST_USES:
-            _FIRST_USES[kind](value)
+        if name in call.inputs and isinstance(kind, str) and kind in _FIRST_USES:
+            value = call.inputs[name]
+            if isinstance(value, _PLAIN):
+                _FIRST_USES[kind](value)
     images = _first(call, Image)
     if call.node_class.is_output and images is not None:
         prefix = call.inputs.get("filename_prefix")
