@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from mockserver.comfyui.queue import QueueItem
+from mockserver.comfyui.routes.jobs import is_uuid
 from mockserver.comfyui.routes.requests import json_body
 from mockserver.comfyui.server import SERVER, ComfyServer
 from mockserver.comfyui.validation import BAD_PROMPT_ID, NO_PROMPT, validate
@@ -110,10 +111,7 @@ def _prompt_id(body: Any, profile: Profile) -> str | None:
     given = body.get("prompt_id")
     if given is None:
         return new
-    try:
-        return given if isinstance(given, str) and str(uuid.UUID(given)) == given else None
-    except ValueError:
-        return None
+    return str(given) if is_uuid(given) else None
 
 
 def _refusal(error: dict[str, Any], node_errors: dict[str, Any] | None = None) -> web.Response:
