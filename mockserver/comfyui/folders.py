@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ class Folders:
             "user": settings.user_directory,
         }
         self._own: Path | None = None
-        self._lock: IO[str] | None = None
+        self._lock: int | None = None
 
     def __getitem__(self, name: FolderName) -> Path:
         """The directory of this name; it exists."""
@@ -63,7 +63,8 @@ class Folders:
         """Removes the temporary files, and all others unless they are kept in a directory that was given."""
         self.clear_temp()
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
+            self._lock = None
         if self._own is not None:
             shutil.rmtree(self._own, ignore_errors=True)
 
@@ -73,7 +74,7 @@ class Folders:
         if self._own is None:
             _remove_abandoned()
             new = Path(tempfile.mkdtemp(prefix=_PREFIX_OF_NEW))
-            self._lock = (new / _LOCK).open("w")
+            self._lock = os.open(new / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
             _try_lock(self._lock)
             self._own = new.rename(new.with_name(new.name.replace(_PREFIX_OF_NEW, _PREFIX)))
         return self._own
@@ -97,12 +98,12 @@ def _remove_abandoned() -> None:
             if folder.stat().st_uid != os.getuid():
                 continue
             with (folder / _LOCK).open("r+") as lock:
-                abandoned = _try_lock(lock)
+                abandoned = _try_lock(lock.fileno())
             if abandoned:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _try_lock(file: IO[str]) -> bool:
+def _try_lock(file: int) -> bool:
     """Whether the lock was free. The kernel gives it back when its process ends, however it ends."""
     if sys.platform == "win32":
         return False
@@ -110,7 +111,7 @@ def _try_lock(file: IO[str]) -> bool:
 
     lock: Callable[[int, int], None] = fcntl.flock
     try:
-        lock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
