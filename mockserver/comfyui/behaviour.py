@@ -10,14 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mockserver.comfyui.folders import Folders
 from mockserver.comfyui.values import Image, Latent, Mask
+from mockserver.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
     from mockserver.comfyui.catalog import NodeClass
-    from mockserver.comfyui.folders import Folders
     from mockserver.comfyui.messages import ImageFormat
     from mockserver.comfyui.mock_blocks import MockBlock, Receiver
 
@@ -67,7 +68,7 @@ class Stage:
     """What the actors of one life share."""
 
     random: Random
-    folders: Folders
+    folders: Folders = field(default_factory=lambda: Folders(Settings()))
     preview_method: str = "none"
     preview_size: int = 512
     write_metadata: bool = True

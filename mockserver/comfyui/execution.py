@@ -242,7 +242,8 @@ class Run:
     def _run_nodes(self, schedule: _Schedule) -> Generator[Step, None, None]:
         while (node := schedule.next()) is not None:
             self.current_node = node
-            if node in self._results:
+            if self._keys.get(node) in self._cache:  # also because an equal node of this prompt has run
+                self._results[node] = self._cache[self._keys[node]]
                 yield from self._replay(node)
             else:
                 self._current_inputs = {}

@@ -26,7 +26,7 @@ def perform(call: Call) -> Generator[Report, None, Result]:
     if call.mock is not None:
         outcome = stand_ins.act_mock_block(call)
     else:
-        _reject_unknown_inputs(call)
+        _check_arguments(call)
         outcome = (actor_of(call.node_class.name) or stand_ins.act_by_interface)(call)
     if inspect.isgenerator(outcome):
         outcome = yield from outcome
@@ -34,9 +34,15 @@ def perform(call: Call) -> Generator[Report, None, Result]:
     return outcome
 
 
-def _reject_unknown_inputs(call: Call) -> None:
-    """An unknown input reaches a node only through a link, and no function takes it."""
+def _check_arguments(call: Call) -> None:
+    """Fails as Python does where inputs are no arguments of the node's function; validation lets few such by."""
     known = {*call.node_class.inputs, *call.node_class.hidden_inputs}
     for name in call.inputs:
         if name not in known:
             raise TypeError(f"{function_of(call.node_class)}() got an unexpected keyword argument {name!r}")
+    missing = [repr(name) for name in call.node_class.required_inputs if name not in call.inputs]
+    if missing:
+        count = f"{len(missing)} required positional argument{'s' if len(missing) > 1 else ''}"
+        *others, last = missing
+        listed = f"{', '.join(others)}{',' if len(others) > 1 else ''} and {last}" if others else last
+        raise TypeError(f"{function_of(call.node_class)}() missing {count}: {listed}")

@@ -67,7 +67,8 @@ def add(prompt: Json, class_type: str, made: dict[str, list[Any]]) -> str:
         kind = config[0].split(",")[0]
         if kind not in made:
             source = SOURCES.get(kind)
-            if source is None:
+            if source is None:  # a widget of its own, as a webcam
+                prompt[node]["inputs"][name] = "text"
                 continue
             made[kind] = [add(prompt, source, made), CATALOG[source].outputs.index(kind)]
         prompt[node]["inputs"][name] = made[kind]

@@ -131,7 +131,9 @@ HEADS = {
 
 @pytest.mark.parametrize("class_type", HEADS)
 def test_moving_pictures_are_reported_as_animated(theatre: Theatre, class_type: str) -> None:
-    inputs = {"images": ["1", 0], "filename_prefix": "x", "method": "default", "codec": "vp9"}
+    values = {"images": ["1", 0], "filename_prefix": "x", "fps": 6.0, "lossless": True, "quality": 80}
+    values |= {"method": "default", "codec": "vp9", "crf": 32.0, "compress_level": 4}
+    inputs = {name: values[name] for name in theatre.catalog[class_type].required_inputs}
     prompt = {"1": empty_image(batch_size=3), "2": node(class_type, **inputs)}
     run = theatre.run(prompt, "2")
     assert run.outcome.outputs["2"]["animated"] == [True]
@@ -178,6 +180,14 @@ def test_unknown_input_with_a_link_is_a_type_error(theatre: Theatre) -> None:
     prompt["2"]["inputs"]["bogus"] = ["1", 0]
     error = theatre.run(prompt, "2").outcome.messages[-1][1]
     assert error["exception_message"] == "SaveImage.save_images() got an unexpected keyword argument 'bogus'\n"
+
+
+def test_missing_input_of_a_node_that_nobody_validated_is_a_type_error(theatre: Theatre) -> None:
+    prompt = {"1": node("ImageScale", image=5, width=1), "2": node("PreviewAny", source=1, bogus=["1", 0])}
+    error = theatre.run(prompt, "2").outcome.messages[-1][1]
+    assert error["exception_message"] == (
+        "ImageScale.upscale() missing 3 required positional arguments: 'upscale_method', 'height', and 'crop'\n"
+    )
 
 
 def test_picture_that_would_not_fit_into_memory_is_refused(theatre: Theatre) -> None:

@@ -33,6 +33,13 @@ def test_nodes_that_know_their_id_are_cached_by_it(theatre: Theatre) -> None:
     assert theatre.run(renamed, "3").outcome.messages[1][1]["nodes"] == ["1"]
 
 
+def test_equal_nodes_of_one_prompt_run_once(theatre: Theatre) -> None:
+    prompt = {"1": node("PreviewAny", source=1), "2": node("PreviewAny", source=1)}
+    run = theatre.run(prompt, "1", "2")
+    assert theatre.names.count("executing") == 1
+    assert run.outcome.outputs["1"] == run.outcome.outputs["2"]
+
+
 def test_cached_output_without_a_result_is_reported_as_null(theatre: Theatre) -> None:
     prompt = {"1": node("VAELoader", vae_name="v"), "2": node("VAESave", vae=["1", 0], filename_prefix="v")}
     run = theatre.run(prompt, "2")
