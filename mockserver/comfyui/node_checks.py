@@ -6,6 +6,8 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mockserver.comfyui.graph import is_link
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
@@ -184,7 +186,7 @@ class NodeCheck:
         name = check.input_name
         if name not in inputs:
             raise TypeError(f"{check.function}() missing 1 required positional argument: '{name}'")
-        file = None if isinstance(inputs[name], list) else inputs[name]
+        file = None if is_link(inputs[name]) else inputs[name]
         if self._file_exists(file):
             return []
         details = f"{name} - {check.message.format(file)}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import mimetypes
 from typing import TYPE_CHECKING, Any
 
+from mockserver.comfyui.media_types import media_type
 from mockserver.comfyui.models import EXTENSIONS
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ MODEL_INPUTS: dict[str, dict[str, str]] = {
 
 
 def _of_kind(*kinds: str) -> Callable[[str], bool]:
-    return lambda name: (mimetypes.guess_type(name, strict=False)[0] or "").partition("/")[0] in kinds
+    return lambda name: media_type(name).partition("/")[0] in kinds
 
 
 FILE_INPUTS: dict[str, dict[str, Callable[[str], bool]]] = {

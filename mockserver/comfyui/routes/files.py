@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import mimetypes
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from mockserver.comfyui import image_files
+from mockserver.comfyui.media_types import media_type
 from mockserver.comfyui.models import safetensors_header
 from mockserver.comfyui.paths import FILE_FOLDERS, FileFolder, below, without_annotation
 from mockserver.comfyui.server import SERVER, ComfyServer
@@ -26,6 +26,7 @@ _FOLDERS: dict[str, FileFolder] = {name: name for name in FILE_FOLDERS}
 _RECODED = ("webp", "jpeg")
 _QUALITY = 90
 _ACTIVE_TYPES = {
+    "application/javascript",
     "application/xhtml+xml",
     "text/css",
     "text/html",
@@ -109,9 +110,9 @@ def _original(server: ComfyServer, reference: Any) -> Path | None:
     if not name or name[0] == "/" or ".." in name:
         return None
     type_ = annotated or reference.get("type", "output")
-    if type_ not in _FOLDERS:
+    if type_ not in FILE_FOLDERS:
         return None
-    path = below(server.folders[_FOLDERS[type_]], reference.get("subfolder", ""), name)
+    path = below(server.folders[type_], reference.get("subfolder", ""), name)
     return path if path is not None and path.is_file() else None
 
 
@@ -131,7 +132,7 @@ async def get_view(request: web.Request) -> web.StreamResponse:
     if channel in ("rgb", "a"):
         content = image_files.colours(path) if channel == "rgb" else image_files.alpha(path)
         return web.Response(body=content, content_type="image/png", headers=headers)
-    content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    content_type = media_type(path.name)
     if content_type in _ACTIVE_TYPES:
         content_type = "application/octet-stream"
     return web.FileResponse(path, headers={**headers, "Content-Type": content_type})

@@ -264,6 +264,7 @@ class TestFiles:
         [
             ({"image": 5}, "'int' object has no attribute 'rstrip'"),
             ({"image": None}, "'NoneType' object has no attribute 'rstrip'"),
+            ({"image": ["x"]}, "'list' object has no attribute 'rstrip'"),
             ({}, "LoadImage.VALIDATE_INPUTS() missing 1 required positional argument: 'image'"),
         ],
     )

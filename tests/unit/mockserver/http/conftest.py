@@ -6,8 +6,10 @@ import asyncio
 import http.client
 import json
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from aiohttp import web
@@ -83,6 +85,20 @@ class Site:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(DEADLINE)
         self._loop.close()
+
+    @property
+    def is_working(self) -> bool:
+        """Whether the publisher and the worker still run."""
+        return not any(task.done() for task in self.server._background)
+
+    def wait_until_run(self, prompt_id: str) -> Any:
+        """Asks until a prompt is in the history, and returns its entry."""
+        deadline = time.monotonic() + DEADLINE
+        while time.monotonic() < deadline:
+            entry = self.get(f"/history/{quote(prompt_id, safe='')}").json.get(prompt_id)
+            if entry is not None:
+                return entry
+        raise AssertionError(f"Prompt {prompt_id} did not run within {DEADLINE} s.")
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """One request. What is no bytes is sent as JSON; underscores in names of headers stand for hyphens."""

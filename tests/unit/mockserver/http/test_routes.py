@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
+import websocket
 
 from mockserver.comfyui.models import FOLDERS
 
@@ -153,6 +154,28 @@ def test_subscriptions_need_a_client_and_a_wish(site: Site) -> None:
         assert (answer.status, answer.is_bare) == (200, True)
     assert site.ask("PATCH", "/internal/logs/subscribe", {}).status == 500
     assert site.ask("PATCH", "/internal/logs/subscribe", {"clientId": [], "enabled": True}).status == 500
+
+
+def test_log_lines_reach_those_who_asked_for_them(site: Site) -> None:
+    asked, other = (
+        websocket.create_connection(f"ws://127.0.0.1:{site.port}/ws?clientId={name}", timeout=30)
+        for name in ("asked", "other")
+    )
+    for each in (asked, other):
+        assert json.loads(each.recv())["type"] == "status"
+    site.ask("PATCH", "/internal/logs/subscribe", {"clientId": "asked", "enabled": True})
+    for line in ("one", "two"):
+        logging.getLogger("mockserver.test").warning(line)
+    first, second = (json.loads(asked.recv()) for _ in range(2))
+    assert (first["type"], list(first["data"])) == ("logs", ["entries", "size"])
+    assert [list(entry) for entry in first["data"]["entries"]] == [["t", "m"]]
+    assert first["data"]["entries"][0]["m"] == "one\n"
+    assert list(first["data"]["size"]) == ["cols", "rows"]
+    assert second["data"]["size"] is None
+    site.post("/queue", {"clear": True})
+    assert json.loads(other.recv())["type"] == "status"
+    for each in (asked, other):
+        each.close()
 
 
 def test_system_stats_name_the_version(serve: Callable[..., Site]) -> None:

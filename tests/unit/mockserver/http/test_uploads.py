@@ -91,9 +91,12 @@ def test_a_mask_gives_its_alpha_to_the_original_and_keeps_its_texts(site: Site, 
         assert written.info["prompt"] == "{}"
 
 
-@pytest.mark.parametrize("reference", [{"filename": "none.png"}, {"filename": "../x.png"}, {"filename": ""}])
+@pytest.mark.parametrize(
+    "reference",
+    [{"filename": "none.png"}, {"filename": "../x.png"}, {"filename": ""}, {"filename": "a.png", "type": {}}],
+)
 def test_a_mask_of_an_unknown_original_is_answered_but_not_written(
-    site: Site, folder: Path, reference: dict[str, str]
+    site: Site, folder: Path, reference: dict[str, object]
 ) -> None:
     answer = site.upload("/upload/mask", name="m.png", data=png((0, 0, 0, 0)), original_ref=json.dumps(reference))
     assert answer.json == {"name": "m.png", "subfolder": "", "type": "input"}
