@@ -26,7 +26,13 @@ class NodeClass:
 
     name: str
     info: Json
+    """As ``/object_info`` gives it, but without options that depend on files."""
     option_lists: OptionLists | None = None
+
+    @property
+    def shown(self) -> Json:
+        """As ``/object_info`` gives it now. Looks for files where options depend on them."""
+        return self.info if self.option_lists is None else self.option_lists.fill(self.name, self.info)
 
     @property
     def is_v3(self) -> bool:
@@ -61,7 +67,7 @@ class NodeClass:
 
     def input_config(self, name: str) -> list[Any]:
         """Type and options of an input, as ``/object_info`` shows them."""
-        inputs = self.info["input"]
+        inputs = self.shown["input"]
         config: list[Any] = inputs.get("required", {}).get(name) or inputs["optional"][name]
         return config
 
@@ -121,14 +127,11 @@ class Catalog:
         return self[name] if name in self.object_info else None
 
     def __getitem__(self, name: str) -> NodeClass:
-        info = self.object_info[name]
-        if self._option_lists is not None:
-            info = self._option_lists.fill(name, info)
-        return NodeClass(name, info, self._option_lists)
+        return NodeClass(name, self.object_info[name], self._option_lists)
 
     def listing(self) -> Json:
         """All classes as ``/object_info`` gives them now."""
-        return {name: self[name].info for name in self.object_info}
+        return {name: self[name].shown for name in self.object_info}
 
 
 def _is_api_node(info: Json) -> bool:

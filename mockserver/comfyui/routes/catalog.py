@@ -31,7 +31,7 @@ async def get_object_info_of_class(request: web.Request) -> web.Response:
     """One node class; an empty object for an unknown one."""
     name = request.match_info["node_class"]
     node_class = request.app[SERVER].catalog.find(name)
-    return web.json_response({} if node_class is None else {name: node_class.info})
+    return web.json_response({} if node_class is None else {name: node_class.shown})
 
 
 @routes.get("/embeddings")
