@@ -72,10 +72,17 @@ class Stage:
     preview_method: str = "none"
     preview_size: int = 512
     write_metadata: bool = True
+    _method_of_prompt: str | None = None
     _letters: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def begin(self, prompt: Json) -> None:
-        """Forgets the node objects that the prompt does not have."""
+    @property
+    def sends_previews(self) -> bool:
+        """Whether samplers preview in the prompt that runs."""
+        return (self._method_of_prompt or self.preview_method) != "none"
+
+    def begin(self, prompt: Json, preview_method: str | None = None) -> None:
+        """Forgets the node objects that the prompt does not have. A prompt may have a preview method of its own."""
+        self._method_of_prompt = preview_method
         present = {(node, definition["class_type"]) for node, definition in prompt.items()}
         self._letters = {key: letters for key, letters in self._letters.items() if key in present}
 

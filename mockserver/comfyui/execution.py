@@ -20,12 +20,14 @@ from mockserver.comfyui import messages
 from mockserver.comfyui.behaviour import Call, Preview, Report, Result, Stage, Text, Update, fingerprint_of
 from mockserver.comfyui.graph import inputs_of, is_link, linked_nodes, upstream_first
 from mockserver.comfyui.messages import AnyMessage, Message, Progress
+from mockserver.comfyui.profile import RECORDED
 from mockserver.comfyui.tempo import Tempo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from mockserver.comfyui.catalog import Catalog, NodeClass
+    from mockserver.comfyui.profile import Profile
     from mockserver.comfyui.queue import QueueItem
 
 Json = dict[str, Any]
@@ -208,6 +210,7 @@ class Run:
         now_ms: Callable[[], int],
         tempo: Tempo | None = None,
         preview_flag: Callable[[], object] = lambda: False,
+        profile: Profile = RECORDED,
     ) -> None:
         """``preview_flag`` tells the owner's flag ``supports_preview_metadata``; only ``True`` itself counts."""
         self.outcome = Outcome()
@@ -220,17 +223,19 @@ class Run:
         self._now_ms = now_ms
         self._tempo = tempo or Tempo()
         self._preview_flag = preview_flag
+        self._profile = profile
         self._keys: dict[str, str] = {}
         self._results: dict[str, Kept] = {}
         self._progress: dict[str, Progress] = {}
         self._executed: list[str] = []
+        self._last_update: tuple[str, int, float] | None = None
         self._current_inputs: dict[str, list[Any]] = {}
 
     def steps(self) -> Generator[Step, None, None]:
         """The steps of the run, in the order of the wire."""
         item, prompt = self._item, self._prompt
         yield self._noted(messages.execution_start(item.prompt_id, self._now_ms()))
-        self._stage.begin(prompt)
+        self._stage.begin(prompt, self._preview_method())
         self._keys = yield from self._compute(self._cache_keys)
         self._cache.begin(set(self._keys.values()))
         cached = [node for node in prompt if self._keys.get(node) in self._cache]
@@ -336,7 +341,23 @@ class Run:
         self._progress[progress.node] = progress
         return Send(messages.progress_state(self._item.prompt_id, list(self._progress.values())), To.OWNER_OR_ALL)
 
+    def _preview_method(self) -> str | None:
+        method = self._item.extra_data.get("preview_method") if self._profile.takes_preview_method else None
+        return method if method in _PREVIEW_METHODS else None
+
+    def _is_throttled(self, node: str, update: Update) -> bool:
+        """Whether an update comes too soon after the last one to be told."""
+        now, part = self._now_ms(), update.value / update.maximum
+        if self._last_update is not None and update.preview is None and update.value < update.maximum:
+            last_node, at, last_part = self._last_update
+            if last_node == node and (now - at < 100 or abs(part - last_part) < 0.005):
+                return True
+        self._last_update = (node, now, part)
+        return False
+
     def _update(self, node: str, update: Update) -> Generator[Step, None, None]:
+        if self._profile.throttles_progress and self._is_throttled(node, update):
+            return
         prompt_id = self._item.prompt_id
         yield self._progressed(Progress(node, update.value, update.maximum, "running"))
         with_metadata = update.preview is not None and self._owner_takes_metadata()
@@ -471,6 +492,7 @@ class Run:
         return keys
 
 
+_PREVIEW_METHODS = ("none", "auto", "latent2rgb", "taesd")
 _NEVER_CACHED = frozenset({"SaveImageWebsocket"})
 _TAKE_LISTS = frozenset({"RebatchImages", "RebatchLatents"})
 

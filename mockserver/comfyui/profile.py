@@ -24,6 +24,10 @@ class Profile:
     """A request with ``Sec-Fetch-Site: cross-site`` is refused."""
     stamps_prompts: bool = False
     """``extra_data`` gets ``create_time``, and ``comfy_usage_source`` from the request's header."""
+    throttles_progress: bool = False
+    """A progress bar is told at most every 100 ms and every 0.5 %, but for its first and last update and previews."""
+    takes_preview_method: bool = False
+    """``preview_method`` in ``extra_data`` says how a prompt's samplers preview."""
     has_jobs: bool = False
     """The jobs API exists."""
     counts_file_times_in_ms: bool = False
@@ -52,6 +56,8 @@ LATEST = Profile(
     checks_combos=True,
     refuses_cross_site=True,
     stamps_prompts=True,
+    throttles_progress=True,
+    takes_preview_method=True,
     has_jobs=True,
     counts_file_times_in_ms=True,
     explains_bad_usernames=True,

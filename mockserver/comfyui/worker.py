@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mockserver.comfyui import messages
 from mockserver.comfyui.behaviour import Stage
 from mockserver.comfyui.execution import Cache, Compute, Interrupted, NodeFailure, Outcome, Run, Send, Step, To, Work
+from mockserver.comfyui.profile import PROFILES
 from mockserver.comfyui.tempo import Tempo
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Worker:
         self._catalog = catalog
         self._ports = ports
         self._journal = journal
+        self._profile = PROFILES[settings.profile]
         self._tempo = Tempo.of(settings)
         self._cache = Cache(0 if settings.cache_none else settings.cache_lru or None)
         self._stage = Stage(
@@ -109,6 +111,7 @@ class Worker:
             _now_ms,
             self._tempo,
             lambda: self._sockets.flag(item.client_id, "supports_preview_metadata"),
+            self._profile,
         )
         self._note(item, "started")
         outcome = self._run.outcome

@@ -89,7 +89,7 @@ def _mixed(*seeds: int) -> int:
 
 def _preview(latent: Latent, stage: Stage, step: int, steps: int) -> Preview | None:
     """The first picture of the batch out of the noise, as coarse as the latent is."""
-    if stage.preview_method == "none":
+    if not stage.sends_previews:
         return None
     picture = pictures.plausible(latent.width, latent.height, latent.seed)
     shown = Pillow.blend(pictures.solid(latent.width, latent.height, 0x808080), picture, step / steps)

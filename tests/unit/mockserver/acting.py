@@ -10,11 +10,13 @@ from mockserver.comfyui.catalog import Catalog
 from mockserver.comfyui.execution import Cache, Run, Send, Work
 from mockserver.comfyui.folders import Folders
 from mockserver.comfyui.messages import BinaryMessage, Message
+from mockserver.comfyui.profile import RECORDED
 from mockserver.comfyui.queue import QueueItem
 from mockserver.comfyui.tempo import Tempo
 from mockserver.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 Json = dict[str, Any]
@@ -40,12 +42,14 @@ class Theatre:
         self.cache = Cache()
         self.tempo = Tempo()
         self.flag: Any = False
+        self.profile = RECORDED
+        self.now_ms: Callable[[], int] = lambda: 0
         self.steps: list[Any] = []
 
     def run(self, prompt: Json, *outputs: str, **extra_data: Any) -> Run:
         """Runs a prompt to its end. ``steps`` keeps what it yielded."""
         item = QueueItem(0, "id", prompt, extra_data, list(outputs))
-        run = Run(item, self.catalog, self.cache, self.stage, lambda: 0, self.tempo, self._flag)
+        run = Run(item, self.catalog, self.cache, self.stage, self.now_ms, self.tempo, self._flag, self.profile)
         self.steps = list(run.steps())
         return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,12 @@ from PIL import Image
 
 from mockserver.comfyui.execution import Send, To
 from mockserver.comfyui.messages import BinaryMessage
+from mockserver.comfyui.profile import LATEST, RECORDED
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from mockserver.comfyui.profile import Profile
 
 
 def sample(steps: int = 3, width: int = 64, height: int = 64, **more: Any) -> dict[str, Any]:
@@ -106,6 +110,33 @@ def test_flags_that_are_no_object_fail_the_node_that_previews(tmp_path: Path) ->
     error = theatre.run(sample(), "5").outcome.messages[-1][1]
     assert error["node_id"] == "4"
     assert error["exception_message"] == "'list' object has no attribute 'get'\n"
+
+
+def test_newer_servers_tell_progress_now_and_then(tmp_path: Path) -> None:
+    theatre = Theatre(tmp_path)
+    theatre.profile = LATEST
+    ticks = itertools.count(step=30)
+    theatre.now_ms = lambda: next(ticks)
+    theatre.run(sample(steps=10), "5")
+    assert bars(theatre) == [(1, 10), (5, 10), (9, 10), (10, 10)]
+
+
+def test_newer_servers_tell_no_tiny_progress(tmp_path: Path) -> None:
+    theatre = Theatre(tmp_path)
+    theatre.profile = LATEST
+    ticks = itertools.count(step=1000)
+    theatre.now_ms = lambda: next(ticks)
+    theatre.run(sample(steps=1024), "5")
+    assert bars(theatre)[:3] == [(1, 1024), (7, 1024), (13, 1024)]
+    assert bars(theatre)[-1] == (1024, 1024)
+
+
+@pytest.mark.parametrize(("profile", "sent"), [(RECORDED, 0), (LATEST, 1)])
+def test_newer_servers_take_the_preview_method_of_the_prompt(tmp_path: Path, profile: Profile, sent: int) -> None:
+    theatre = Theatre(tmp_path)
+    theatre.profile = profile
+    theatre.run(sample(steps=1), "5", preview_method="auto")
+    assert theatre.names.count("binary 1") == sent
 
 
 def test_images_over_the_websocket_count_from_zero_and_are_never_cached(tmp_path: Path) -> None:
