@@ -21,11 +21,12 @@ def recoded(path: Path, format_: str, quality: int, *, opaque: bool) -> bytes:
 
 
 def colours(path: Path) -> bytes:
-    """The image without alpha and without metadata, as PNG."""
+    """The image without alpha and without its texts, as PNG."""
     from PIL import Image
 
     with Image.open(path) as image:
-        return _encoded(_without_info(image.convert("RGB")), "png")
+        shown = Image.merge("RGB", image.split()[:3]) if image.mode == "RGBA" else image.convert("RGB")
+        return _encoded(shown, "png")
 
 
 def alpha(path: Path) -> bytes:
@@ -52,11 +53,6 @@ def write_with_alpha_of(original: Path, mask: IO[bytes], path: Path) -> None:
     with Image.open(mask) as image:
         written.putalpha(image.convert("RGBA").getchannel("A"))
     written.save(path, compress_level=4, pnginfo=texts)
-
-
-def _without_info(image: Image) -> Image:
-    image.info.clear()
-    return image
 
 
 def _encoded(image: Image, format_: str, **options: int) -> bytes:
