@@ -184,7 +184,7 @@ class Cache:
         self._results = {}
 
 
-def perform_by_interface(call: Call) -> Generator[Report, None, Result]:
+def perform(call: Call) -> Generator[Report, None, Result]:
     """Acts out a node. Imports the actors only now, as they bring an image library with them."""
     from mockserver.comfyui import nodes
 
@@ -285,20 +285,16 @@ class Run:
         return step.result()
 
     def _compute_of_node(self, task: Callable[[], Any]) -> Generator[Step, None, Any]:
-        try:
-            result = yield from self._compute(task)
-        except Interrupted:
-            raise
-        except Exception as failure:
-            raise NodeFailure.of(failure) from failure
-        return result
+        step = Compute(task)
+        yield step
+        return _as_node(step.result)
 
     def _perform(self, node: str) -> Generator[Step, None, None]:
         class_type = self._prompt[node]["class_type"]
         node_class = self._catalog[class_type]
         yield self._progressed(Progress(node, 0.0, 1.0, "running"))
         yield Send(messages.executing(self._item.prompt_id, node))
-        calls = self._calls(node, node_class)
+        calls: list[Call] = _as_node(lambda: self._calls(node, node_class))
         steps = yield from self._compute_of_node(lambda: sum(steps_of(call) for call in calls))
         shares = max(1, steps)
         seconds = self._seconds(node, class_type, steps, calls) / shares
@@ -306,7 +302,7 @@ class Run:
         done, bar = 0, (1.0, 1.0)
         results = []
         for call in calls:
-            reports = perform_by_interface(call)
+            reports = perform(call)
             while True:
                 report = yield from self._compute_of_node(partial(_next, reports))
                 if isinstance(report, Result):
@@ -342,7 +338,10 @@ class Run:
         return Send(messages.progress_state(self._item.prompt_id, list(self._progress.values())), To.OWNER_OR_ALL)
 
     def _preview_method(self) -> str | None:
-        method = self._item.extra_data.get("preview_method") if self._profile.takes_preview_method else None
+        extra_data = self._item.extra_data
+        if not self._profile.takes_preview_method or not isinstance(extra_data, dict):
+            return None
+        method = extra_data.get("preview_method")
         return method if method in _PREVIEW_METHODS else None
 
     def _is_throttled(self, node: str, update: Update) -> bool:
@@ -360,19 +359,13 @@ class Run:
             return
         prompt_id = self._item.prompt_id
         yield self._progressed(Progress(node, update.value, update.maximum, "running"))
-        with_metadata = update.preview is not None and self._owner_takes_metadata()
+        with_metadata = update.preview is not None and _as_node(self._preview_flag) is True
         if update.preview is not None and with_metadata:
             yield self._preview(node, update.preview)
         yield Send(messages.progress(prompt_id, node, update.value, update.maximum), To.OWNER_OR_ALL)
         if update.preview is not None and not with_metadata:
             plain = messages.preview_image(update.preview.image, update.preview.format)
             yield Send(plain, To.OWNER_OR_ALL)
-
-    def _owner_takes_metadata(self) -> bool:
-        try:
-            return self._preview_flag() is True
-        except AttributeError as failure:
-            raise NodeFailure.of(failure) from failure
 
     def _preview(self, node: str, preview: Preview) -> Send:
         message = messages.preview_image_with_metadata(preview.image, preview.format, self._item.prompt_id, node)
@@ -495,6 +488,16 @@ class Run:
 _PREVIEW_METHODS = ("none", "auto", "latent2rgb", "taesd")
 _NEVER_CACHED = frozenset({"SaveImageWebsocket"})
 _TAKE_LISTS = frozenset({"RebatchImages", "RebatchLatents"})
+
+
+def _as_node(task: Callable[[], Any]) -> Any:
+    """The value of a task that a node does: what it raises is the node's failure."""
+    try:
+        return task()
+    except NodeFailure:
+        raise
+    except Exception as failure:
+        raise NodeFailure.of(failure) from failure
 
 
 def _next(reports: Generator[Report, None, Result]) -> Report | Result:

@@ -190,6 +190,11 @@ def test_missing_input_of_a_node_that_nobody_validated_is_a_type_error(theatre: 
     )
 
 
+def test_metadata_that_is_no_object_fails_as_python_does(theatre: Theatre) -> None:
+    error = theatre.run(save(), "2", extra_pnginfo=[1]).outcome.messages[-1][1]
+    assert (error["node_id"], error["exception_type"]) == ("2", "IndexError")
+
+
 def test_picture_that_would_not_fit_into_memory_is_refused(theatre: Theatre) -> None:
     run = theatre.run(save(width=16384, height=16384, batch_size=4096), "2")
     assert "not enough memory" in run.outcome.messages[-1][1]["exception_message"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from acting import Theatre, empty_image, node
@@ -88,6 +88,16 @@ def test_a_cycle_through_an_unknown_input_ends_as_an_error_that_history_calls_a_
 def test_an_unknown_link_to_nowhere_only_fails_its_node(theatre: Theatre) -> None:
     prompt = {"1": node("PreviewAny", source=1, bogus=["99", 0])}
     assert theatre.run(prompt, "1").outcome.messages[-1][1]["exception_type"] == "KeyError"
+
+
+@pytest.mark.parametrize("extra_data", [[], "x", 5, None], ids=repr)
+def test_extra_data_that_is_no_object_fails_the_node_that_wants_it(theatre: Theatre, extra_data: Any) -> None:
+    prompt = {"1": empty_image(), "2": node("PreviewImage", images=["1", 0])}
+    item = QueueItem(0, "id", prompt, extra_data, ["2"])
+    run = Run(item, theatre.catalog, Cache(), theatre.stage, lambda: 0)
+    list(run.steps())
+    error = run.outcome.messages[-1][1]
+    assert (error["node_id"], error["exception_type"], error["current_inputs"]) == ("2", "AttributeError", {})
 
 
 def test_nodes_are_mapped_over_lists(theatre: Theatre) -> None:
