@@ -1,14 +1,19 @@
-"""Small valid files of the kinds that nodes write but that nothing here could compute."""
+"""Small valid files of the kinds that nodes write and that Pillow does not."""
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import struct
 from typing import TYPE_CHECKING, Any
 
+from mockserver.comfyui.pictures import encoded, rgb
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from mockserver.comfyui.pictures import Picture
 
 Json = dict[str, Any]
 
@@ -94,27 +99,62 @@ def _crc(data: bytes, width: int, polynomial: int) -> int:
     return value
 
 
-def mp4() -> bytes:
-    """A movie without a track (ISO base media file format)."""
+def mp4(frames: Sequence[Picture], fps: float) -> bytes:
+    """A movie of JPEG frames (ISO base media file format)."""
+    images = [encoded(frame, "jpeg") for frame in frames]
+    width, height, count = frames[0].width, frames[0].height, len(images)
+    tick, rate = 1000, 90_000
+    ticks, step = int(count * tick / fps), int(rate / fps)
     matrix = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
-    movie_header = struct.pack(">IIIIIIHH", 0, 0, 0, 1000, 0, 0x10000, 0x0100, 0) + bytes(8) + matrix + bytes(24)
-    return _box(b"ftyp", b"isom\0\0\2\0isomiso2mp41") + _box(
-        b"moov", _box(b"mvhd", movie_header + struct.pack(">I", 1))
+    brand = _box(b"ftyp", b"isom\0\0\2\0isomiso2mp41")
+    movie = struct.pack(">IIIIIIHH", 0, 0, 0, tick, ticks, 0x10000, 0x0100, 0) + bytes(8) + matrix + bytes(24)
+    track = struct.pack(">IIIIII", 3, 0, 0, 1, 0, ticks) + bytes(16) + matrix
+    track += struct.pack(">II", width << 16, height << 16)
+    sample = bytes(6) + struct.pack(">H", 1) + bytes(16) + struct.pack(">HHII", width, height, 72 << 16, 72 << 16)
+    sample += struct.pack(">IH", 0, 1) + bytes(32) + struct.pack(">Hh", 24, -1)
+    table = b"".join(
+        (
+            _box(b"stsd", struct.pack(">II", 0, 1) + _box(b"jpeg", sample)),
+            _box(b"stts", struct.pack(">IIII", 0, 1, count, step)),
+            _box(b"stsc", struct.pack(">IIIII", 0, 1, 1, count, 1)),
+            _box(b"stsz", struct.pack(">III", 0, 0, count) + b"".join(struct.pack(">I", len(each)) for each in images)),
+            _box(b"stco", struct.pack(">III", 0, 1, len(brand) + 8)),
+        )
     )
+    here = _box(b"dinf", _box(b"dref", struct.pack(">II", 0, 1) + _box(b"url ", struct.pack(">I", 1))))
+    information = _box(b"minf", _box(b"vmhd", struct.pack(">IQ", 1, 0)) + here + _box(b"stbl", table))
+    header = _box(b"mdhd", struct.pack(">IIIIIHH", 0, 0, 0, rate, count * step, 0x55C4, 0))
+    handler = _box(b"hdlr", bytes(8) + b"vide" + bytes(12) + b"mock\0")
+    media = _box(b"mdia", header + handler + information)
+    movie_box = _box(b"mvhd", movie + struct.pack(">I", 2)) + _box(b"trak", _box(b"tkhd", track) + media)
+    return brand + _box(b"mdat", b"".join(images)) + _box(b"moov", movie_box)
 
 
 def _box(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(content), kind) + content
 
 
-def webm(width: int, height: int) -> bytes:
-    """A VP9 track of this size without a frame (Matroska)."""
+def webm(frames: Sequence[Picture], fps: float) -> bytes:
+    """A movie of VP8 key frames (Matroska)."""
     header = _element("1A45DFA3", _element("4282", b"webm") + _number("4287", 4) + _number("4285", 2))
-    info = _element("1549A966", _number("2AD7B1", 1_000_000) + _element("4D80", b"mock") + _element("5741", b"mock"))
-    size = _element("E0", _number("B0", width) + _number("BA", height))
-    track = _number("D7", 1) + _number("73C5", 1) + _number("83", 1) + _element("86", b"V_VP9") + size
+    length = _element("4489", struct.pack(">d", len(frames) * 1000 / fps))
+    info = _element("1549A966", _number("2AD7B1", 1_000_000) + length + _element("4D80", b"mock"))
+    size = _element("E0", _number("B0", frames[0].width) + _number("BA", frames[0].height))
+    track = _number("D7", 1) + _number("73C5", 1) + _number("83", 1) + _element("86", b"V_VP8") + size
     tracks = _element("1654AE6B", _element("AE", track))
-    return header + _element("18538067", info + tracks)
+    clusters = [
+        _element("1F43B675", _number("E7", int(at * 1000 / fps)) + _element("A3", b"\x81\0\0\x80" + _vp8(frame)))
+        for at, frame in enumerate(frames)
+    ]
+    return header + _element("18538067", info + tracks + b"".join(clusters))
+
+
+def _vp8(frame: Picture) -> bytes:
+    """The picture as a VP8 key frame, which is what a lossy WebP holds after two headers."""
+    buffer = io.BytesIO()
+    rgb(frame).save(buffer, "WEBP", quality=80)
+    data = buffer.getvalue()
+    return data[20 : 20 + int.from_bytes(data[16:20], "little")]
 
 
 def _element(identifier: str, content: bytes) -> bytes:

@@ -12,7 +12,7 @@ from PIL import PngImagePlugin
 from mockserver.comfyui import pictures
 from mockserver.comfyui.behaviour import Call, Preview, Result, Update, acts
 from mockserver.comfyui.nodes import files
-from mockserver.comfyui.values import Image, Mask
+from mockserver.comfyui.values import Audio, Image, Mask, Video
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -189,14 +189,30 @@ def _one_file(call: Call, key: str, extension: str, content: bytes, *, animated:
 
 @acts("SaveWEBM")
 def _save_webm(call: Call) -> Result:
-    height, width = call["images"][0].shape[:2]
-    return _one_file(call, "images", "webm", files.webm(width, height), animated=True)
+    images = call["images"]
+    _ = images[0].shape
+    return _one_file(call, "images", "webm", files.webm(images.pictures, call["fps"]), animated=True)
 
 
 @acts("SaveVideo")
 def _save_video(call: Call) -> Result:
-    _ = call["video"].get_dimensions
-    return _one_file(call, "images", "mp4", files.mp4(), animated=True)
+    video = call["video"]
+    _ = video.get_dimensions
+    return _one_file(call, "images", "mp4", files.mp4(video.image.pictures, video.fps), animated=True)
+
+
+@acts("CreateVideo")
+def _create_video(call: Call) -> Result:
+    images = call["images"]
+    _ = images.shape
+    return Result([Video(images, float(call["fps"]))])
+
+
+@acts("GetVideoComponents")
+def _get_video_components(call: Call) -> Result:
+    video = call["video"]
+    _ = video.get_dimensions
+    return Result([video.image, Audio(seconds=len(video.image) / video.fps), video.fps])
 
 
 @acts("SaveSVGNode")

@@ -140,6 +140,35 @@ def test_moving_pictures_are_reported_as_animated(theatre: Theatre, class_type: 
     assert theatre.files(run, "2")[0].read_bytes().startswith(HEADS[class_type])
 
 
+def test_video_is_made_of_its_frames(theatre: Theatre) -> None:
+    prompt = {
+        "1": empty_image(16, 16, batch_size=3),
+        "2": node("CreateVideo", images=["1", 0], fps=10.0),
+        "3": node("SaveVideo", video=["2", 0], filename_prefix="video/x", format="auto", codec="auto"),
+    }
+    run = theatre.run(prompt, "3")
+    entry = {"filename": "x_00001_.mp4", "subfolder": "video", "type": "output"}
+    assert run.outcome.outputs["3"] == {"images": [entry], "animated": [True]}
+    content = theatre.files(run, "3")[0].read_bytes()
+    assert (content[4:8], content.count(b"\xff\xd8\xff")) == (b"ftyp", 3)
+
+
+@pytest.mark.parametrize(
+    ("class_type", "name", "head"),
+    [
+        ("SaveAudio", "x_00001_.flac", b"fLaC"),
+        ("SaveAudioMP3", "x_00001_.mp3", b"\xff\xfb"),
+        ("SaveAudioOpus", "x_00001_.opus", b"OggS"),
+    ],
+)
+def test_sound_is_silence_of_its_kind(theatre: Theatre, class_type: str, name: str, head: bytes) -> None:
+    more = {} if class_type == "SaveAudio" else {"quality": "128k"}
+    sound = node("LoadAudio", audio="a")
+    run = theatre.run({"1": sound, "2": node(class_type, audio=["1", 0], filename_prefix="x", **more)}, "2")
+    (path,) = theatre.files(run, "2", "audio")
+    assert (path.name, path.read_bytes()[: len(head)]) == (name, head)
+
+
 def test_saved_latent_can_be_loaded(theatre: Theatre) -> None:
     latent = node("EmptyLatentImage", width=64, height=32, batch_size=1)
     run = theatre.run({"1": latent, "2": node("SaveLatent", samples=["1", 0], filename_prefix="l")}, "2")
