@@ -429,6 +429,8 @@ class Run:
     def _collect_outputs(self) -> None:
         """What the history shows: every node of the prompt whose result is there, also one that was not asked for."""
         for node in self._prompt:
+            if self._profile.keeps_visited_outputs_only and node not in self._progress:
+                continue
             kept = self._results.get(node)
             if kept is not None and kept.ui is not None:
                 self.outcome.outputs[node] = kept.ui

@@ -28,6 +28,8 @@ class Profile:
     """A progress bar is told at most every 100 ms and every 0.5 %, but for its first and last update and previews."""
     takes_preview_method: bool = False
     """``preview_method`` in ``extra_data`` says how a prompt's samplers preview."""
+    keeps_visited_outputs_only: bool = False
+    """The history shows outputs of nodes that were run or replayed, and not of all that are in the cache."""
     has_jobs: bool = False
     """The jobs API exists."""
     counts_file_times_in_ms: bool = False
@@ -58,6 +60,7 @@ LATEST = Profile(
     stamps_prompts=True,
     throttles_progress=True,
     takes_preview_method=True,
+    keeps_visited_outputs_only=True,
     has_jobs=True,
     counts_file_times_in_ms=True,
     explains_bad_usernames=True,

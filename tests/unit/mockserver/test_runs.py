@@ -8,10 +8,13 @@ import pytest
 from acting import Theatre, empty_image, node
 
 from mockserver.comfyui.execution import Cache, Compute, Interrupted, Kept, Run, Work
+from mockserver.comfyui.profile import LATEST, RECORDED
 from mockserver.comfyui.queue import QueueItem
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from mockserver.comfyui.profile import Profile
 
 
 @pytest.fixture
@@ -49,14 +52,16 @@ def test_cached_output_without_a_result_is_reported_as_null(theatre: Theatre) ->
     assert run.outcome.outputs == {}
 
 
-def test_history_shows_cached_outputs_that_were_no_target(theatre: Theatre) -> None:
+@pytest.mark.parametrize(("profile", "shown"), [(RECORDED, ["2", "3"]), (LATEST, ["3"])])
+def test_history_shows_cached_outputs_that_were_no_target(theatre: Theatre, profile: Profile, shown: list[str]) -> None:
+    theatre.profile = profile
     prompt = {
         "1": empty_image(),
         "2": node("PreviewImage", images=["1", 0]),
         "3": node("PreviewImage", images=["1", 0]),
     }
     theatre.run(prompt, "2", "3")
-    assert list(theatre.run(prompt, "3").outcome.outputs) == ["2", "3"]
+    assert list(theatre.run(prompt, "3").outcome.outputs) == shown
 
 
 def test_earlier_outputs_stay_when_a_later_node_fails(theatre: Theatre) -> None:
