@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from mockserver.comfyui.middlewares import middlewares_of
 from mockserver.comfyui.routes import all_routes
+from mockserver.comfyui.routes.internal import make_internal_app
 from mockserver.comfyui.routes.websocket import LIFE_HEADER
 from mockserver.comfyui.server import SERVER, ComfyServer
 
@@ -18,9 +20,16 @@ if TYPE_CHECKING:
 
 def make_app(server: ComfyServer) -> web.Application:
     """The application that answers on the public port."""
-    app = web.Application(middlewares=[_journal_request, _request_port], client_max_size=104857600)
+    settings = server.settings
+    app = web.Application(
+        middlewares=[_journal_request, _request_port, *middlewares_of(settings, server.profile)],
+        client_max_size=round(settings.max_upload_size * 1024 * 1024),
+    )
     app[SERVER] = server
-    app.add_routes(list(all_routes()))
+    app.add_subapp("/internal", make_internal_app(server))
+    app.add_routes(list(all_routes(server.profile)))
+    # Last, for it takes every path: what no route has asked for is a file here, or is missing.
+    app.add_routes([web.static("/", server.web_root.directory)])
     if not server.settings.strict:
         app.on_response_prepare.append(_name_life)
     return app

@@ -164,6 +164,7 @@ def _report(report: str, life: _Life, **facts: Any) -> None:
 def main() -> None:
     """Imports everything that a life needs, then serves."""
     prepare_imports()
+    import mockserver.comfyui.nodes  # noqa: F401 - a life of its own imports it with its first prompt
     from mockserver.comfyui.catalog import Catalog
 
     Catalog.load()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from mockserver.port_owner import owner_of
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Sequence
 
     from aiohttp import web
@@ -54,7 +55,7 @@ class Listener:
         number: int = self._sockets[0].getsockname()[1]
         return number
 
-    async def serve(self, runner: web.AppRunner, ports: Ports) -> None:
+    async def serve(self, runner: web.AppRunner, ports: Ports, tls: ssl.SSLContext | None = None) -> None:
         """Starts to listen and to accept. ``runner`` must be set up."""
         make_protocol = runner.server
         assert make_protocol is not None
@@ -65,7 +66,8 @@ class Listener:
 
         loop = asyncio.get_running_loop()
         for each in self._sockets:
-            self._servers.append(await loop.create_server(protocol_of_connection, sock=each, backlog=BACKLOG))
+            server = await loop.create_server(protocol_of_connection, sock=each, backlog=BACKLOG, ssl=tls)
+            self._servers.append(server)
 
     def close(self) -> None:
         """Stops listening; connections that are open stay open."""

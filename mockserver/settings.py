@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import argparse
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from mockserver.comfyui_arguments import add_meaningless_arguments
 from mockserver.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+PreviewMethod = Literal["none", "auto", "latent2rgb", "taesd"]
+PREVIEW_METHODS: tuple[PreviewMethod, ...] = ("none", "auto", "latent2rgb", "taesd")
+
+PROFILES = {"0.3": "0.3", "0.38": "0.38", "latest": "0.38"}
+"""Versions of ComfyUI by the names that ``--profile`` takes."""
 
 _DESCRIPTION = """\
 A mock ComfyUI: speaks ComfyUI's HTTP and websocket protocol on one port, without GPU or models.
@@ -27,6 +35,19 @@ examples:
   python -m mockserver --supervised 0        for programs: one JSON line on stdout when ready,
                                              "stop" on stdin stops it, end of stdin ends it
 """
+
+
+class Pace(Enum):
+    """How long nodes take where nothing else is said."""
+
+    QUICK = "quick"
+    """A moment: ``node_duration`` each."""
+
+    RECORDED = "recorded"
+    """As long as on the machine that the transcripts were recorded on, which had no GPU."""
+
+    REALISTIC = "realistic"
+    """What a person would believe of a machine with a GPU."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,38 @@ class Settings:
     life_id: str = ""
     supervised: bool = False
     kill_with_parent: bool = False
+    profile: str = "0.3"
+    pace: Pace = Pace.QUICK
+    durations: Mapping[str, float] = field(default_factory=dict)
+    """Duration of nodes by class or by node id; an id goes before a class."""
+    step_duration: float | None = None
+    """Duration of each step of a sampler; None leaves it to the pace."""
+    nodes: tuple[Path, ...] = ()
+    models: Path | None = None
+    any_model: bool = False
+    frontend: bool = False
+    front_end_root: Path | None = None
+    base_directory: Path | None = None
+    output_directory: Path | None = None
+    input_directory: Path | None = None
+    temp_directory: Path | None = None
+    user_directory: Path | None = None
+    enable_cors_header: str | None = None
+    """Origin that may read answers, ``*`` for any; None: requests of other origins are refused."""
+    enable_compress_response_body: bool = False
+    max_upload_size: float = 100
+    """Longest request body in MiB. The default is an int, a given one a float: ``/features`` shows the difference."""
+    multi_user: bool = False
+    preview_method: PreviewMethod = "none"
+    preview_size: int = 512
+    cache_none: bool = False
+    cache_lru: int = 0
+    disable_api_nodes: bool = False
+    disable_metadata: bool = False
+    tls_keyfile: Path | None = None
+    tls_certfile: Path | None = None
+    meaningless: tuple[str, ...] = ()
+    """Arguments of ComfyUI that were given and mean nothing here."""
 
 
 def parse_arguments(arguments: Sequence[str]) -> Settings:
@@ -54,24 +107,56 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
     given = parser.parse_args(arguments)
     if given.port_argument is not None and given.port is not None and given.port_argument != given.port:
         parser.error(f"the port is given twice: {given.port_argument} and --port {given.port}")
+    if (given.tls_keyfile is None) != (given.tls_certfile is None):
+        parser.error("TLS needs both --tls-keyfile and --tls-certfile")
     port = next((port for port in (given.port_argument, given.port) if port is not None), Settings.port)
     interval = given.status_interval
     if interval is None:
         interval = 0.0 if given.strict else Settings.status_interval
+    pace = given.pace or (Pace.RECORDED if given.strict else Pace.QUICK)
+    if given.node_duration is not None:
+        pace = Pace.QUICK
     return Settings(
         port=port,
         listen=given.listen,
         status_interval=interval,
-        node_duration=given.node_duration,
+        node_duration=Settings.node_duration if given.node_duration is None else given.node_duration,
         strict=given.strict,
         close_code=given.close_code,
         close_reason=given.close_reason,
         grace_time=given.grace_time,
-        log_level=given.log_level,
+        log_level=given.log_level or Settings.log_level,
         journal=given.journal,
         life_id=given.life_id or uuid.uuid4().hex[:12],
         supervised=given.supervised,
         kill_with_parent=given.kill_with_parent,
+        profile=PROFILES[given.profile],
+        pace=pace,
+        durations=dict(given.duration),
+        step_duration=given.step_duration,
+        nodes=tuple(given.nodes),
+        models=given.models,
+        any_model=given.any_model,
+        frontend=given.frontend,
+        front_end_root=given.front_end_root,
+        base_directory=given.base_directory,
+        output_directory=given.output_directory,
+        input_directory=given.input_directory,
+        temp_directory=given.temp_directory,
+        user_directory=given.user_directory,
+        enable_cors_header=given.enable_cors_header,
+        enable_compress_response_body=given.enable_compress_response_body,
+        max_upload_size=given.max_upload_size,
+        multi_user=given.multi_user,
+        preview_method=given.preview_method,
+        preview_size=given.preview_size,
+        cache_none=given.cache_none,
+        cache_lru=given.cache_lru,
+        disable_api_nodes=given.disable_api_nodes,
+        disable_metadata=given.disable_metadata,
+        tls_keyfile=given.tls_keyfile,
+        tls_certfile=given.tls_certfile,
+        meaningless=tuple(given.meaningless),
     )
 
 
@@ -81,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"mockserver {__version__}")
 
@@ -93,9 +179,13 @@ def _parser() -> argparse.ArgumentParser:
         "--listen",
         metavar="ADDRESS",
         type=_addresses,
+        nargs="?",
+        const=("0.0.0.0", "::"),
         default=Settings.listen,
-        help="address to listen on, several with commas (default: 127.0.0.1)",
+        help="address to listen on, several with commas (default: 127.0.0.1; all of them without ADDRESS)",
     )
+    where.add_argument("--tls-keyfile", metavar="FILE", type=_file, help="key for TLS; needs --tls-certfile")
+    where.add_argument("--tls-certfile", metavar="FILE", type=_file, help="certificate for TLS; needs --tls-keyfile")
 
     behaviour = parser.add_argument_group("how it behaves")
     behaviour.add_argument(
@@ -108,14 +198,114 @@ def _parser() -> argparse.ArgumentParser:
         "--node-duration",
         metavar="SECONDS",
         type=_seconds,
-        default=Settings.node_duration,
-        help="how long each node of a prompt takes (default: %(default)s)",
+        help=f"how long each node of a prompt takes (default: {Settings.node_duration})",
     )
     behaviour.add_argument(
         "--strict",
         action="store_true",
-        help="do nothing that the real server does not do: silent when idle, no close frames when stopped",
+        help="do nothing that the real server does not do: silent when idle, no close frames when stopped, "
+        "nodes take as long as recorded",
     )
+    behaviour.add_argument(
+        "--profile",
+        choices=tuple(PROFILES),
+        default=Settings.profile,
+        help="version of ComfyUI to behave as: 0.3 (0.3.64, recorded; the default) or 0.38 (latest; from its source)",
+    )
+    behaviour.add_argument(
+        "--realtime",
+        dest="pace",
+        action="store_const",
+        const=Pace.REALISTIC,
+        help="nodes take about as long as on a machine with a GPU",
+    )
+    behaviour.add_argument(
+        "--duration",
+        metavar="NODE=SECONDS",
+        type=_duration,
+        action="append",
+        default=[],
+        help="how long nodes of a class, or the node with an id, take: KSampler=2, 5=0.1 (may be repeated)",
+    )
+    behaviour.add_argument(
+        "--step-duration", metavar="SECONDS", type=_seconds, help="how long each step of a sampler takes"
+    )
+
+    knowledge = parser.add_argument_group("what it knows")
+    knowledge.add_argument(
+        "--nodes",
+        metavar="FILE",
+        type=_file,
+        action="append",
+        default=[],
+        help="an /object_info, whose node classes are added to those that are known (may be repeated)",
+    )
+    knowledge.add_argument(
+        "--models", metavar="FILE", type=_file, help="a JSON object of model folders and the file names in each"
+    )
+    knowledge.add_argument("--any-model", action="store_true", help="accept any name of a model file in prompts")
+
+    comfyui = parser.add_argument_group(
+        "as ComfyUI has them", "Its other arguments are accepted too, and mean nothing to a server without GPU."
+    )
+    for name in ("base", "output", "input", "temp", "user"):
+        comfyui.add_argument(
+            f"--{name}-directory",
+            metavar="DIRECTORY",
+            type=_existing_directory if name == "user" else Path,
+            help=_DIRECTORY_HELP[name],
+        )
+    comfyui.add_argument(
+        "--enable-cors-header",
+        metavar="ORIGIN",
+        nargs="?",
+        const="*",
+        help="let pages of this origin use the server (of any one without ORIGIN)",
+    )
+    comfyui.add_argument(
+        "--enable-compress-response-body", action="store_true", help="compress answers for clients that accept it"
+    )
+    comfyui.add_argument(
+        "--max-upload-size",
+        metavar="MIB",
+        type=_seconds,
+        default=Settings.max_upload_size,
+        help="longest request body (default: %(default)s)",
+    )
+    comfyui.add_argument("--multi-user", action="store_true", help="keep settings and user data per user")
+    comfyui.add_argument(
+        "--preview-method",
+        choices=PREVIEW_METHODS,
+        default=Settings.preview_method,
+        help="whether samplers send previews (default: %(default)s)",
+    )
+    comfyui.add_argument(
+        "--preview-size",
+        metavar="PIXELS",
+        type=_positive,
+        default=Settings.preview_size,
+        help="longer side of a sampler's preview (default: %(default)s)",
+    )
+    caching = comfyui.add_mutually_exclusive_group()
+    caching.add_argument("--cache-none", action="store_true", help="run every node of every prompt")
+    caching.add_argument("--cache-lru", metavar="N", type=int, default=0, help="keep the results of N nodes")
+    comfyui.add_argument("--disable-api-nodes", action="store_true", help="know no nodes of paid services")
+    comfyui.add_argument("--disable-metadata", action="store_true", help="write no prompt into images")
+    comfyui.add_argument(
+        "--front-end-root", metavar="DIRECTORY", type=_existing_directory, help="web page to serve at /"
+    )
+    comfyui.add_argument(
+        "--frontend", action="store_true", help="serve the installed comfyui-frontend-package at / (not of ComfyUI)"
+    )
+    comfyui.add_argument(
+        "--verbose",
+        dest="log_level",
+        nargs="?",
+        const="DEBUG",
+        choices=(*LOG_LEVELS, "CRITICAL"),
+        help="same as --log-level",
+    )
+    add_meaningless_arguments(parser)
 
     stopping = parser.add_argument_group("how it stops")
     stopping.add_argument(
@@ -145,8 +335,7 @@ def _parser() -> argparse.ArgumentParser:
         "--log-level",
         type=str.upper,
         choices=LOG_LEVELS,
-        default=Settings.log_level,
-        help="least severe level written to stderr (default: %(default)s)",
+        help=f"least severe level written to stderr (default: {Settings.log_level})",
     )
     records.add_argument(
         "--journal", metavar="FILE", type=Path, help="write the life's journal, a JSON object a line, to this new file"
@@ -168,6 +357,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_DIRECTORY_HELP = {
+    "base": "keep output, input, temp and user directories in this one (default: a temporary one of the life's own)",
+    "output": "write images here",
+    "input": "keep uploads here",
+    "temp": "write previews into a directory temp in this one",
+    "user": "keep settings and user data in this existing directory",
+}
+
+
 def _port(text: str) -> int:
     if text.isdecimal() and int(text) <= 65535:
         return int(text)
@@ -182,6 +380,31 @@ def _seconds(text: str) -> float:
     if 0 <= seconds < float("inf"):
         return seconds
     raise argparse.ArgumentTypeError(f"{text!r} is no duration; give seconds, for example 0.5")
+
+
+def _duration(text: str) -> tuple[str, float]:
+    node, equals, seconds = text.rpartition("=")
+    if node and equals:
+        return node, _seconds(seconds)
+    raise argparse.ArgumentTypeError(f"{text!r} is no node with its duration; give for example KSampler=2.5")
+
+
+def _positive(text: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no size; give a number above 0")
+
+
+def _file(text: str) -> Path:
+    if Path(text).is_file():
+        return Path(text)
+    raise argparse.ArgumentTypeError(f"there is no file {text!r}")
+
+
+def _existing_directory(text: str) -> Path:
+    if Path(text).is_dir():
+        return Path(text)
+    raise argparse.ArgumentTypeError(f"there is no directory {text!r}")
 
 
 def _addresses(text: str) -> tuple[str, ...]:

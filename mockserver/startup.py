@@ -15,14 +15,19 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from mockserver.app import make_app
+from mockserver.comfyui.catalog import NodesFileError
+from mockserver.comfyui.models import ModelsFileError
 from mockserver.comfyui.ports import Ports
 from mockserver.comfyui.server import ComfyServer
+from mockserver.comfyui.web_root import NoFrontend
 from mockserver.control.api import make_control_app
 from mockserver.journal import Journal
 from mockserver.listening import Listener, PortTaken
 from mockserver.version import __version__
 
 if TYPE_CHECKING:
+    import ssl
+
     from mockserver.settings import Settings
 
 log = logging.getLogger("mockserver")
@@ -40,7 +45,10 @@ def run(settings: Settings) -> int:
         format="%(asctime)s.%(msecs)03d %(message)s",
         datefmt="%Y-%m-%d %H:%M:%S",
     )
+    if settings.meaningless:
+        log.info("accepted, and without meaning here: %s", " ".join(settings.meaningless))
     try:
+        tls = _tls(settings)
         listener = Listener.bind(settings.listen, settings.port)
         journal = Journal(settings.journal, party="server", life_id=settings.life_id, pid=os.getpid())
     except PortTaken as taken:
@@ -49,15 +57,20 @@ def run(settings: Settings) -> int:
     except OSError as failure:
         sys.stderr.write(f"The mock server cannot start: {failure}.\n")
         return 1
-    asyncio.run(_Life(settings, listener, journal).run())
+    try:
+        asyncio.run(_Life(settings, listener, journal, tls).run())
+    except (NodesFileError, ModelsFileError, NoFrontend) as failure:
+        sys.stderr.write(f"The mock server cannot start: {failure}\n")
+        return 1
     return 0
 
 
 class _Life:
-    def __init__(self, settings: Settings, listener: Listener, journal: Journal) -> None:
+    def __init__(self, settings: Settings, listener: Listener, journal: Journal, tls: ssl.SSLContext | None) -> None:
         self._settings = settings
         self._listener = listener
         self._journal = journal
+        self._tls = tls
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -67,9 +80,9 @@ class _Life:
         public = _runner(make_app(server))
         control = _runner(make_control_app(server, self._listener.port))
         control_listener = Listener.bind(["127.0.0.1"], 0)
-        for runner, listener in ((control, control_listener), (public, self._listener)):
+        for runner, listener, tls in ((control, control_listener, None), (public, self._listener, self._tls)):
             await runner.setup()
-            await listener.serve(runner, server.ports)
+            await listener.serve(runner, server.ports, tls)
         server.start()
         self._report_ready(f"http://127.0.0.1:{control_listener.port}")
         await self._stopping.wait()
@@ -104,8 +117,9 @@ class _Life:
             ).start()
             log.info("life %s listens on http://%s", self._settings.life_id, where)
         else:
+            secure = "" if self._tls is None else "s"
             _say(
-                f"Mock ComfyUI {__version__} listens on http://{where} (websocket ws://{where}/ws). "
+                f"Mock ComfyUI {__version__} listens on http{secure}://{where} (websocket ws{secure}://{where}/ws). "
                 "Stop it with Ctrl-C."
             )
 
@@ -136,6 +150,16 @@ class _Life:
                 loop.call_soon_threadsafe(self._stop, "stop on stdin")
         self._journal.record("life", state="ended", order="end of stdin")
         os._exit(0)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_certfile is None:
+        return None
+    import ssl
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(settings.tls_certfile, settings.tls_keyfile)
+    return context
 
 
 def _runner(app: web.Application) -> web.AppRunner:

@@ -29,7 +29,7 @@ class QueueItem(NamedTuple):
     @property
     def client_id(self) -> str | None:
         """Who owns the prompt, if anybody. What is no string names an owner whom no socket can be."""
-        client_id = self.extra_data.get("client_id")
+        client_id = self.extra_data.get("client_id") if isinstance(self.extra_data, dict) else None
         if client_id is None or isinstance(client_id, str):
             return client_id
         return f"{type(client_id).__name__} {client_id!r}"

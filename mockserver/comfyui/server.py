@@ -10,8 +10,16 @@ from aiohttp import web
 
 from mockserver.comfyui import messages
 from mockserver.comfyui.catalog import Catalog
+from mockserver.comfyui.folders import Folders
+from mockserver.comfyui.models import Models
+from mockserver.comfyui.option_lists import OptionLists
+from mockserver.comfyui.paths import below, without_annotation
+from mockserver.comfyui.profile import PROFILES
 from mockserver.comfyui.queue import History, PromptQueue
 from mockserver.comfyui.sockets import Sockets
+from mockserver.comfyui.terminal import Terminal
+from mockserver.comfyui.users import Users
+from mockserver.comfyui.web_root import WebRoot
 from mockserver.comfyui.worker import Worker
 
 if TYPE_CHECKING:
@@ -21,9 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FEATURES: dict[str, Any] = {"supports_preview_metadata": True, "max_upload_size": 104857600}
-"""Feature flags of the server (ComfyUI 0.3.64 with default arguments, recorded)."""
-
 
 class ComfyServer:
     """State and background work of one life."""
@@ -32,18 +37,29 @@ class ComfyServer:
         self.settings = settings
         self.ports = ports
         self.journal = journal
-        self.features = FEATURES
-        self.catalog = Catalog.load()
+        self.profile = PROFILES[settings.profile]
+        self.folders = Folders(settings)
+        self.models = Models.of(settings)
+        self.users = Users(self.folders, multi_user=settings.multi_user)
+        self.web_root = WebRoot.of(settings)
+        self.catalog = Catalog.assemble(
+            settings.nodes,
+            with_api_nodes=not settings.disable_api_nodes,
+            option_lists=OptionLists(self.models, self.list_input_files, any_model=settings.any_model),
+        )
         self.history = History()
         self.sockets = Sockets(ports, journal)
+        self.terminal = Terminal(self.sockets)
         self.queue = PromptQueue(self.publish_status)
         self.worker = Worker(
-            self.queue, self.history, self.sockets, self.catalog, ports, journal, settings.node_duration
+            self.queue, self.history, self.sockets, self.catalog, self.folders, ports, journal, settings
         )
         self._background: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Starts the background work: publisher, worker, periodic status."""
+        self.folders.clear_temp()
+        self.terminal.start()
         work = [self.sockets.publish_forever(), self.worker.run_forever()]
         if self.settings.status_interval > 0:
             work.append(self._publish_status_forever(self.settings.status_interval))
@@ -56,6 +72,27 @@ class ComfyServer:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        self.terminal.stop()
+        self.folders.remove()
+
+    @property
+    def features(self) -> dict[str, Any]:
+        """Feature flags of the server."""
+        flags = {"supports_preview_metadata": True, "max_upload_size": self.settings.max_upload_size * 1024 * 1024}
+        return flags | self.profile.more_features
+
+    def list_input_files(self) -> list[str]:
+        """Names of the files in the input directory itself."""
+        return [path.name for path in self.folders["input"].iterdir() if path.is_file()]
+
+    def has_file(self, name: str) -> bool:
+        """Whether there is a file of this name, in the input directory unless it ends in ``[output]`` or ``[temp]``."""
+        plain, folder = without_annotation(name)
+        path = below(self.folders[folder or "input"], plain)
+        try:
+            return path is not None and path.exists()
+        except (OSError, ValueError):  # no name of a file, before Python 3.12
+            return False
 
     def publish_status(self) -> None:
         """Tells everybody how long the queue is."""

@@ -112,6 +112,12 @@ class Sockets:
         """Whether messages for this sid reach anybody."""
         return sid in self._registered
 
+    def flag(self, sid: str | None, name: str) -> object:
+        """A feature flag of the client under a sid. Raises AttributeError if what it sent as flags is no object."""
+        if sid is None or sid not in self._registered:
+            return False
+        return self._registered[sid].feature_flags.get(name, False)
+
     def publish(self, message: AnyMessage, sid: str | None = None) -> None:
         """Queues a message for the owner of a sid, or for all."""
         self._outbox.put_nowait((message, sid))

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import queue
 import random
+import threading
 import time
 from typing import TYPE_CHECKING
 
 from mockserver.comfyui import messages
 from mockserver.comfyui.behaviour import Stage
-from mockserver.comfyui.execution import Cache, Interrupted, NodeFailure, Outcome, Run, Send, Step, Work
+from mockserver.comfyui.execution import Cache, Compute, Interrupted, NodeFailure, Outcome, Run, Send, Step, To, Work
+from mockserver.comfyui.profile import PROFILES
+from mockserver.comfyui.tempo import Tempo
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from mockserver.comfyui.catalog import Catalog
+    from mockserver.comfyui.folders import Folders
     from mockserver.comfyui.ports import Ports
     from mockserver.comfyui.queue import History, PromptQueue, QueueItem
     from mockserver.comfyui.sockets import Sockets
     from mockserver.journal import Journal
+    from mockserver.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +39,10 @@ class Worker:
         history: History,
         sockets: Sockets,
         catalog: Catalog,
+        folders: Folders,
         ports: Ports,
         journal: Journal,
-        node_duration: float,
+        settings: Settings,
     ) -> None:
         self._queue = queue
         self._history = history
@@ -43,16 +50,30 @@ class Worker:
         self._catalog = catalog
         self._ports = ports
         self._journal = journal
-        self._node_duration = node_duration
-        self._cache = Cache()
-        self._stage = Stage(random.Random())
+        self._profile = PROFILES[settings.profile]
+        self._tempo = Tempo.of(settings)
+        self._cache = Cache(0 if settings.cache_none else settings.cache_lru or None)
+        self._stage = Stage(
+            random.Random(),
+            folders,
+            settings.preview_method,
+            settings.preview_size,
+            write_metadata=not settings.disable_metadata,
+        )
+        self._thread = _ComputeThread()
         self._run: Run | None = None
         self._interrupted = False
         self._prompt_queued = asyncio.Event()
+        self._free_memory = False
+        self._time_computed = 0.0
 
     def wake(self) -> None:
         """Tells the worker that a prompt was queued."""
         self._prompt_queued.set()
+
+    def free(self, *, memory: bool) -> None:
+        """Forgets the results of nodes before the next prompt. There is nothing else to free."""
+        self._free_memory = self._free_memory or memory
 
     def interrupt(self, prompt_id: str | None) -> None:
         """Interrupts the prompt that runs, at its next step; with a prompt id only if that one runs."""
@@ -79,7 +100,19 @@ class Worker:
 
     async def _run_prompt(self, item: QueueItem) -> None:
         self._interrupted = False
-        self._run = Run(item, self._catalog, self._cache, self._stage, _now_ms)
+        if self._free_memory:
+            self._free_memory = False
+            self._cache.clear()
+        self._run = Run(
+            item,
+            self._catalog,
+            self._cache,
+            self._stage,
+            _now_ms,
+            self._tempo,
+            lambda: self._sockets.flag(item.client_id, "supports_preview_metadata"),
+            self._profile,
+        )
         self._note(item, "started")
         outcome = self._run.outcome
         try:
@@ -111,6 +144,11 @@ class Worker:
             return
 
     async def _perform(self, item: QueueItem, step: Step) -> None:
+        if isinstance(step, Compute):
+            began = time.monotonic()
+            await self._thread.run(step)
+            self._time_computed += time.monotonic() - began
+            return
         if self._ports.step is not None:
             await self._ports.step(item, step)
         if isinstance(step, Work):
@@ -119,12 +157,23 @@ class Worker:
             self._send(item, step)
 
     async def _work(self, work: Work) -> None:
+        self._stop_if_interrupted()
+        # What was computed since the last stretch of work has taken a part of this one's time already.
+        rest, self._time_computed = work.seconds - self._time_computed, 0.0
+        if rest > 0:
+            await asyncio.sleep(rest)
+        if work.then_updates:
+            self._stop_if_interrupted()
+
+    def _stop_if_interrupted(self) -> None:
         if self._interrupted:
+            self._interrupted = False
             raise Interrupted
-        await asyncio.sleep(self._node_duration / work.of)
 
     def _send(self, item: QueueItem, step: Send) -> None:
-        if item.client_id is not None or step.to_all:
+        if step.to is To.ALL:
+            self._sockets.publish(step.message)
+        elif item.client_id is not None or step.to is To.OWNER_OR_ALL:
             self._sockets.publish(step.message, item.client_id)
 
     async def _write_history(self, item: QueueItem, outcome: Outcome) -> None:
@@ -139,6 +188,38 @@ class Worker:
     def _note(self, item: QueueItem, state: str) -> None:
         log.info("prompt %s: %s", item.prompt_id, state)
         self._journal.record("prompt", prompt_id=item.prompt_id, client_id=item.client_id, state=state)
+
+
+class _ComputeThread:
+    """Computes what nodes compute, so that the server goes on answering. Starts with the first task."""
+
+    def __init__(self) -> None:
+        self._tasks: queue.SimpleQueue[tuple[Compute, asyncio.Future[None]]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    async def run(self, task: Compute) -> None:
+        """Carries out the task and waits until it is done."""
+        if self._thread is None:
+            # A daemon, so that a life that is told to stop does not wait for a node that computes.
+            self._thread = threading.Thread(target=self._work, name="compute", daemon=True)
+            self._thread.start()
+        done = asyncio.get_running_loop().create_future()
+        self._tasks.put((task, done))
+        await done
+
+    def _work(self) -> None:
+        while True:
+            task, done = self._tasks.get()
+            task.run()
+            try:
+                done.get_loop().call_soon_threadsafe(_finish, done)
+            except RuntimeError:  # the loop is closed: the life ends
+                return
+
+
+def _finish(done: asyncio.Future[None]) -> None:
+    if not done.cancelled():
+        done.set_result(None)
 
 
 def _now_ms() -> int:

@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from mockserver.comfyui.routes import history, prompts, system, websocket
+from mockserver.comfyui.routes import catalog, files, history, jobs, prompts, system, userdata, users, websocket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mockserver.comfyui.profile import Profile
 
-def all_routes() -> Iterator[web.RouteDef]:
-    """Every route, under its own path and under ``/api``."""
-    for module in (prompts, history, system, websocket):
-        for route in module.routes:
-            assert isinstance(route, web.RouteDef)
-            yield route
-            yield web.RouteDef(route.method, f"/api{route.path}", route.handler, route.kwargs)
+
+def all_routes(profile: Profile) -> Iterator[web.RouteDef]:
+    """Every route of a version, those under ``/api`` first, as the real server has them."""
+    modules = [websocket, system, prompts, history, catalog, files, users, userdata]
+    if profile.has_jobs:
+        modules.append(jobs)
+    for prefix in ("/api", ""):
+        for module in modules:
+            for route in module.routes:
+                assert isinstance(route, web.RouteDef)
+                yield web.RouteDef(route.method, f"{prefix}{route.path}", route.handler, route.kwargs)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import time
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from mockserver.comfyui.queue import QueueItem
+from mockserver.comfyui.routes.jobs import is_uuid
 from mockserver.comfyui.routes.requests import json_body
 from mockserver.comfyui.server import SERVER, ComfyServer
-from mockserver.comfyui.validation import NO_PROMPT, validate
+from mockserver.comfyui.validation import BAD_PROMPT_ID, NO_PROMPT, validate
+
+if TYPE_CHECKING:
+    from mockserver.comfyui.profile import Profile
 
 log = logging.getLogger(__name__)
 routes = web.RouteTableDef()
@@ -30,17 +36,23 @@ async def post_prompt(request: web.Request) -> web.Response:
     body = await json_body(request)
     number = _number(body, server)
     if "prompt" not in body:
-        return web.json_response({"error": NO_PROMPT, "node_errors": {}}, status=400)
+        return _refusal(NO_PROMPT)
+    prompt_id = _prompt_id(body, server.profile)
+    if prompt_id is None:
+        return _refusal(BAD_PROMPT_ID)
     prompt = body["prompt"]
-    prompt_id = str(body.get("prompt_id", uuid.uuid4()))
-    validation = validate(prompt, server.catalog, body.get("partial_execution_targets"))
-    if validation.refusal is not None:
-        log.info("prompt %s: refused, %s", prompt_id, validation.refusal["type"])
-        answer = {"error": validation.refusal, "node_errors": validation.node_errors}
-        return web.json_response(answer, status=400)
-    extra_data = dict(body.get("extra_data", {}))
+    targets = body.get("partial_execution_targets")
+    validation = validate(prompt, server.catalog, targets, file_exists=server.has_file, profile=server.profile)
+    extra_data = body.get("extra_data", {})
     if "client_id" in body:
         extra_data["client_id"] = body["client_id"]
+    if validation.refusal is not None:
+        log.info("prompt %s: refused, %s", prompt_id, validation.refusal["type"])
+        return _refusal(validation.refusal, validation.node_errors)
+    if server.profile.stamps_prompts:
+        extra_data["create_time"] = time.time_ns() // 1_000_000
+        if "Comfy-Usage-Source" in request.headers:
+            extra_data["comfy_usage_source"] = request.headers["Comfy-Usage-Source"]
     item = QueueItem(number, prompt_id, prompt, extra_data, validation.outputs)
     log.info("prompt %s: queued", prompt_id)
     server.journal.record("prompt", prompt_id=prompt_id, client_id=item.client_id, state="queued")
@@ -77,7 +89,7 @@ async def post_interrupt(request: web.Request) -> web.Response:
     """Interrupts the prompt that runs; with ``{"prompt_id": id}`` only if it is that one. Never an error."""
     try:
         body = await json_body(request)
-    except ValueError:
+    except json.JSONDecodeError:
         body = {}
     request.app[SERVER].worker.interrupt(body.get("prompt_id") or None)
     return web.Response()
@@ -89,3 +101,18 @@ def _number(body: Any, server: ComfyServer) -> float:
         return float(body["number"])
     number = server.queue.take_number()
     return -number if "front" in body and body["front"] else number
+
+
+def _prompt_id(body: Any, profile: Profile) -> str | None:
+    """The prompt's id, the client's or a new one. None if the client's may not be one."""
+    new = str(uuid.uuid4())
+    if not profile.needs_uuid_prompt_ids:
+        return str(body.get("prompt_id", new))
+    given = body.get("prompt_id")
+    if given is None:
+        return new
+    return str(given) if is_uuid(given) else None
+
+
+def _refusal(error: dict[str, Any], node_errors: dict[str, Any] | None = None) -> web.Response:
+    return web.json_response({"error": error, "node_errors": node_errors or {}}, status=400)
