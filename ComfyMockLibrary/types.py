@@ -79,5 +79,8 @@ class PromptResult(Enum):
 EventSource = Literal["client", "server"]
 """Who an event is about: ``client`` for its own connection state, ``server`` for a message of the server."""
 
+Profile = Literal["0.3", "0.38", "latest"]
+"""Version of ComfyUI to behave as: ``0.3`` (0.3.64, recorded) or ``0.38`` (``latest``; from its source)."""
+
 DelayFunction = Callable[[int], float]
 """A backoff strategy of one's own: number of the attempt (from 1) in, delay in seconds out."""

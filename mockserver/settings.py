@@ -163,6 +163,7 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mockserver",
+        usage="%(prog)s [PORT] [options]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -268,7 +269,7 @@ def _parser() -> argparse.ArgumentParser:
     comfyui.add_argument(
         "--max-upload-size",
         metavar="MIB",
-        type=_seconds,
+        type=_mebibytes,
         default=Settings.max_upload_size,
         help="longest request body (default: %(default)s)",
     )
@@ -380,6 +381,13 @@ def _seconds(text: str) -> float:
     if 0 <= seconds < float("inf"):
         return seconds
     raise argparse.ArgumentTypeError(f"{text!r} is no duration; give seconds, for example 0.5")
+
+
+def _mebibytes(text: str) -> float:
+    try:
+        return _seconds(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; give MiB, for example 100") from None
 
 
 def _duration(text: str) -> tuple[str, float]:

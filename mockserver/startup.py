@@ -52,7 +52,8 @@ def run(settings: Settings) -> int:
         listener = Listener.bind(settings.listen, settings.port)
         journal = Journal(settings.journal, party="server", life_id=settings.life_id, pid=os.getpid())
     except PortTaken as taken:
-        sys.stderr.write(f"{taken} Choose another one with --port, or any free one with --port 0.\n")
+        advice = "" if settings.supervised else " Choose another one with --port, or any free one with --port 0."
+        sys.stderr.write(f"{taken}{advice}\n")
         return 1
     except OSError as failure:
         sys.stderr.write(f"The mock server cannot start: {failure}.\n")

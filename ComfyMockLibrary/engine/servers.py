@@ -16,7 +16,7 @@ from ComfyMockLibrary.engine.deadline import Deadline, pause
 from ComfyMockLibrary.engine.endpoint import Endpoint
 from ComfyMockLibrary.engine.launcher import LaunchedLife, Launcher, LifeSettings, NotReady
 from ComfyMockLibrary.engine.records import file_name, shown
-from ComfyMockLibrary.types import StopSignal
+from ComfyMockLibrary.types import Profile, StopSignal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,13 @@ class ServerOptions:
     status_interval: float | None = None
     node_duration: float | None = None
     strict: bool = False
+    profile: Profile | None = None
+    nodes: Path | None = None
+    """File with node classes, an ``/object_info`` of the user's own server."""
+
+    frontend: bool = False
+    """Serve the real web front-end, if its package is installed."""
+
     raw: tuple[str, ...] = ()
     """Any further options of ``python -m mockserver``, as on its command line."""
 
@@ -53,6 +60,12 @@ class ServerOptions:
             options += ["--node-duration", str(self.node_duration)]
         if self.strict:
             options.append("--strict")
+        if self.profile is not None:
+            options += ["--profile", self.profile]
+        if self.nodes is not None:
+            options += ["--nodes", str(self.nodes)]
+        if self.frontend:
+            options.append("--frontend")
         return (*options, *self.raw)
 
 

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 Since = Event | Literal["start"] | None
 
+_IDLE = (ConnectionState.disconnected, ConnectionState.failed)
+"""States of a client that does not try to connect."""
+
+_NEVER = -1
+
 _LAST_EVENTS = 5
 
 
@@ -63,11 +68,13 @@ class ClientWaits:
         """Waits for a connection to the life that runs now; against other servers, for any.
 
         ``since`` asks for a handshake after that event. Moves the cursor to the beginning of the connection, so that
-        what earlier connections brought is out of sight.
+        what earlier connections brought is out of sight. Fails at once for a client that does not try to connect.
         """
         earliest = self._start(since) if since is not None else 0
 
         def connected_at() -> int | None:
+            if self._client.state in _IDLE:
+                return _NEVER
             positions = self._client.positions_of_state(ConnectionState.connected)
             if not self._client.is_connected or positions[-1] < earliest:
                 return None
@@ -76,9 +83,10 @@ class ClientWaits:
             return positions[-1]
 
         position = wait_until(connected_at, Deadline(timeout), self._journal.condition)
-        if position is None:
+        if position is None or position == _NEVER:
             raise self.failure(
-                f"Connection to {self._destination()} did not happen within {timeout:g} s.",
+                f"Connection to {self._destination()} "
+                + (f"did not happen within {timeout:g} s." if position is None else "did not happen, and is not tried any more."),
                 earliest,
                 self._connection_hint() or self._age_hint(),
             )
@@ -195,7 +203,7 @@ class ClientWaits:
             return server_hint
         if self._server is None and not self._client.positions_of_state(ConnectionState.connected):
             return f"Make sure that a server runs at {self._client.endpoint.url}."
-        if self._client.state in (ConnectionState.disconnected, ConnectionState.failed):
+        if self._client.state in _IDLE:
             return "The client does not try to connect: use `Reconnect Client`."
         if self._server is not None and self._client.is_connected and self._client.life_id != self._server.life_id:
             return f"The client is connected to life {self._client.life_id}, which is not the one that runs now."

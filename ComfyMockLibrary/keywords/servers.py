@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 from robot.api import logger
 
@@ -11,7 +12,7 @@ from ComfyMockLibrary.engine.records import shown
 from ComfyMockLibrary.engine.servers import MockServer, ServerOptions
 from ComfyMockLibrary.errors import ExpectationFailed
 from ComfyMockLibrary.keywords.base import Component, keyword
-from ComfyMockLibrary.types import StopSignal
+from ComfyMockLibrary.types import Profile, StopSignal
 
 
 class ServerKeywords(Component):
@@ -26,6 +27,9 @@ class ServerKeywords(Component):
         node_duration: timedelta | None = None,
         status_interval: timedelta | None = None,
         strict: bool = False,
+        profile: Profile | None = None,
+        nodes: Path | None = None,
+        frontend: bool = False,
         startup_timeout: timedelta | None = None,
     ) -> MockServer:
         """Starts a mock server as a process of its own and returns when it is ready.
@@ -40,6 +44,9 @@ class ServerKeywords(Component):
           - ``node_duration``: Time that each node of a prompt takes, for example ``50 ms``.
           - ``status_interval``: Time between periodic status messages; ``0`` for silence when idle.
           - ``strict``: Do nothing that the real ComfyUI does not do.
+          - ``profile``: Version of ComfyUI to behave as. ``0.3`` if left out.
+          - ``nodes``: File with further node classes, for example a saved ``/object_info`` of your own server.
+          - ``frontend``: Serve ComfyUI's real web page; needs the package ``comfyui-frontend-package``.
           - ``startup_timeout``: Longest time until it is ready. Library default if left out.
 
         *Returns:* The server, with the attributes ``alias``, ``port``, ``url``, ``ws_url``, ``pid``, ``life_id``,
@@ -54,6 +61,7 @@ class ServerKeywords(Component):
         | `Start Mock Server`    port=8188    alias=main    node_duration=0.5 s
         | ${server} =    `Start Mock Server`    --close-code    1012    --close-reason    service restart
         | Log    ${server.url}
+        | `Start Mock Server`    profile=0.38    nodes=${CURDIR}/object_info.json
         """
         raw = list(options)
         if raw and raw[0].isdecimal():
@@ -63,6 +71,9 @@ class ServerKeywords(Component):
                 status_interval=None if status_interval is None else status_interval.total_seconds(),
                 node_duration=None if node_duration is None else node_duration.total_seconds(),
                 strict=strict,
+                profile=profile,
+                nodes=nodes,
+                frontend=frontend,
                 raw=tuple(raw),
             ),
             port=port,
