@@ -179,7 +179,11 @@ class Worker:
     async def _write_history(self, item: QueueItem, outcome: Outcome) -> None:
         entry = outcome.history_entry(item)
         if self._ports.history is not None:
-            replaced = await self._ports.history(item, entry)
+            try:
+                replaced = await self._ports.history(item, entry)
+            except Exception:
+                log.exception("prompt %s: its history entry is written as it is", item.prompt_id)
+                replaced = entry
             if replaced is None:
                 return
             entry = replaced

@@ -32,6 +32,32 @@ def empty_image(width: int = 8, height: int = 8, batch_size: int = 1, color: int
     return node("EmptyImage", width=width, height=height, batch_size=batch_size, color=color)
 
 
+def sample(steps: int = 3, width: int = 64, height: int = 64, **more: Any) -> Json:
+    """A prompt whose node 4 is a sampler, which has a progress bar, and whose output node is 5."""
+    return {
+        "1": node("CheckpointLoaderSimple", ckpt_name="m"),
+        "2": node("CLIPTextEncode", text="t", clip=["1", 1]),
+        "3": node("EmptyLatentImage", width=width, height=height, batch_size=1),
+        "4": node(
+            "KSampler",
+            **{
+                "model": ["1", 0],
+                "seed": 1,
+                "steps": steps,
+                "cfg": 1.0,
+                "sampler_name": "euler",
+                "scheduler": "simple",
+                "positive": ["2", 0],
+                "negative": ["2", 0],
+                "latent_image": ["3", 0],
+                "denoise": 1.0,
+                **more,
+            },
+        ),
+        "5": node("SaveLatent", samples=["4", 0], filename_prefix="l"),
+    }
+
+
 class Theatre:
     """A life's stage and cache, on which prompts run one after the other."""
 

@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from acting import Theatre, empty_image, node
+from acting import Theatre, empty_image, node, sample
 from PIL import Image
 
 from mockserver.comfyui.execution import Send, To
@@ -19,31 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mockserver.comfyui.profile import Profile
-
-
-def sample(steps: int = 3, width: int = 64, height: int = 64, **more: Any) -> dict[str, Any]:
-    return {
-        "1": node("CheckpointLoaderSimple", ckpt_name="m"),
-        "2": node("CLIPTextEncode", text="t", clip=["1", 1]),
-        "3": node("EmptyLatentImage", width=width, height=height, batch_size=1),
-        "4": node(
-            "KSampler",
-            **{
-                "model": ["1", 0],
-                "seed": 1,
-                "steps": steps,
-                "cfg": 1.0,
-                "sampler_name": "euler",
-                "scheduler": "simple",
-                "positive": ["2", 0],
-                "negative": ["2", 0],
-                "latent_image": ["3", 0],
-                "denoise": 1.0,
-                **more,
-            },
-        ),
-        "5": node("SaveLatent", samples=["4", 0], filename_prefix="l"),
-    }
 
 
 def bars(theatre: Theatre) -> list[tuple[Any, Any]]:

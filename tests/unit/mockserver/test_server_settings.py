@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from mockserver import __version__
-from mockserver.settings import Settings, parse_arguments
+from mockserver.settings import Pace, Settings, parse_arguments
 
 DEFAULTS = Settings(life_id="id")
+FOLDER = str(Path(__file__).parent)
+TLS_FILES = ("tls_keyfile", "tls_certfile")
+OPTIONS_NAMED_OTHERWISE = {"pace": "--realtime", "durations": "--duration"}
 
 
 def parsed(*arguments: str) -> Settings:
@@ -38,8 +41,44 @@ def test_defaults() -> None:
         (["--status-interval", "0.25"], {"status_interval": 0.25}),
         (["--status-interval", "0"], {"status_interval": 0.0}),
         (["--node-duration", "2"], {"node_duration": 2.0}),
-        (["--strict"], {"strict": True, "status_interval": 0.0}),
-        (["--strict", "--status-interval", "1"], {"strict": True, "status_interval": 1.0}),
+        (["--strict"], {"strict": True, "status_interval": 0.0, "pace": Pace.RECORDED}),
+        (
+            ["--strict", "--status-interval", "1"],
+            {"strict": True, "status_interval": 1.0, "pace": Pace.RECORDED},
+        ),
+        (
+            ["--strict", "--node-duration", "2"],
+            {"strict": True, "status_interval": 0.0, "node_duration": 2.0},
+        ),
+        (["--realtime"], {"pace": Pace.REALISTIC}),
+        (
+            ["--strict", "--realtime"],
+            {"strict": True, "status_interval": 0.0, "pace": Pace.REALISTIC},
+        ),
+        (["--duration", "KSampler=2", "--duration", "5=0.1"], {"durations": {"KSampler": 2.0, "5": 0.1}}),
+        (["--duration", "a=b=1"], {"durations": {"a=b": 1.0}}),
+        (["--step-duration", "0.5"], {"step_duration": 0.5}),
+        (["--profile", "0.38"], {"profile": "0.38"}),
+        (["--nodes", __file__, "--nodes", __file__], {"nodes": (Path(__file__), Path(__file__))}),
+        (["--models", __file__], {"models": Path(__file__)}),
+        (["--any-model"], {"any_model": True}),
+        (["--tls-keyfile", __file__, "--tls-certfile", __file__], dict.fromkeys(TLS_FILES, Path(__file__))),
+        (["--frontend"], {"frontend": True}),
+        (["--front-end-root", FOLDER], {"front_end_root": Path(FOLDER)}),
+        (["--base-directory", "new"], {"base_directory": Path("new")}),
+        (["--output-directory", "new"], {"output_directory": Path("new")}),
+        (["--input-directory", "new"], {"input_directory": Path("new")}),
+        (["--temp-directory", "new"], {"temp_directory": Path("new")}),
+        (["--user-directory", FOLDER], {"user_directory": Path(FOLDER)}),
+        (["--enable-compress-response-body"], {"enable_compress_response_body": True}),
+        (["--max-upload-size", "0.5"], {"max_upload_size": 0.5}),
+        (["--preview-method", "taesd"], {"preview_method": "taesd"}),
+        (["--preview-size", "64"], {"preview_size": 64}),
+        (["--cache-none"], {"cache_none": True}),
+        (["--cache-lru", "3"], {"cache_lru": 3}),
+        (["--disable-api-nodes"], {"disable_api_nodes": True}),
+        (["--disable-metadata"], {"disable_metadata": True}),
+        (["--verbose", "ERROR"], {"log_level": "ERROR"}),
         (["--close-code", "4001"], {"close_code": 4001}),
         (["--close-reason", ""], {"close_reason": ""}),
         (["--close-reason", "x" * 123], {"close_reason": "x" * 123}),
@@ -81,6 +120,21 @@ def test_a_life_gets_an_id_of_its_own() -> None:
         (["--life-id", "a b"], "'a b' is no life id; give up to 64 letters, digits and hyphens"),
         (["--life-id", "x" * 65], "is no life id"),
         (["--life-id", ""], "'' is no life id"),
+        (["--duration", "=2"], "'=2' is no node with its duration"),
+        (["--duration", "5=long"], "'long' is no duration"),
+        (["--step-duration", "x"], "'x' is no duration"),
+        (["--profile", "0.4"], "invalid choice: '0.4'"),
+        (["--models", "no/such/file"], "there is no file 'no/such/file'"),
+        (["--tls-keyfile", "no/such/file"], "there is no file 'no/such/file'"),
+        (["--tls-keyfile", __file__], "TLS needs both --tls-keyfile and --tls-certfile"),
+        (["--front-end-root", __file__], "there is no directory"),
+        (["--max-upload-size", "100MB"], "'100MB' is no size; give MiB, for example 100"),
+        (["--max-upload-size", "inf"], "'inf' is no size"),
+        (["--max-upload-size", "-1"], "'-1' is no size"),
+        (["--preview-method", "best"], "invalid choice: 'best'"),
+        (["--preview-size", "1.5"], "'1.5' is no size; give a number above 0"),
+        (["--cache-lru", "many"], "invalid int value: 'many'"),
+        (["--verbose", "LOUD"], "invalid choice: 'LOUD'"),
         (["--unknown"], "unrecognized arguments: --unknown"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
@@ -101,8 +155,8 @@ def test_help_shows_every_option_and_examples(capsys: pytest.CaptureFixture[str]
         parse_arguments(["--help"])
     assert ended.value.code == 0
     printed = capsys.readouterr().out
-    for name in Settings.__dataclass_fields__:
-        assert f"--{name.replace('_', '-')}" in printed
+    for name in Settings.__dataclass_fields__.keys() - {"meaningless"}:
+        assert OPTIONS_NAMED_OTHERWISE.get(name, f"--{name.replace('_', '-')}") in printed
     assert "python -m mockserver --supervised 0" in printed
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from acting import node, sample
 
 from mockserver.comfyui import messages
-from mockserver.comfyui.execution import Interrupted, NodeFailure, Step, Work
+from mockserver.comfyui.execution import Interrupted, NodeFailure, Send, Step, Work
+from mockserver.comfyui.folders import Folders
 from mockserver.comfyui.ports import Ports
 from mockserver.comfyui.queue import History, PromptQueue, QueueItem
 from mockserver.comfyui.worker import Worker
 from mockserver.journal import Journal
+from mockserver.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from mockserver.comfyui.catalog import Catalog
     from mockserver.comfyui.messages import AnyMessage, Message
@@ -23,16 +28,14 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-DEADLINE = 30.0
-PREVIEW: Json = {"1": {"class_type": "PreviewAny", "inputs": {"source": 7}}}
-SAMPLER: Json = {
-    "1": {"class_type": "KSampler", "inputs": {"steps": 3}},
-    "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
-}
+DEADLINE = 60.0
+PREVIEW: Json = {"1": node("PreviewAny", source=7)}
+SAMPLER = sample(steps=3)
+AN_HOUR = 3600.0
 
 
 class Outbox:
-    """In place of the sockets: keeps what is published."""
+    """In place of the sockets: keeps what is published. No client has sent feature flags."""
 
     def __init__(self) -> None:
         self.published: list[tuple[Message, str | None]] = []
@@ -40,15 +43,22 @@ class Outbox:
     def publish(self, message: AnyMessage, sid: str | None = None) -> None:
         self.published.append((cast("Message", message), sid))
 
+    def flag(self, _sid: str | None, _name: str) -> None:
+        """No flag."""
+
 
 class Bench:
     """A worker with its queue and history."""
 
-    def __init__(self, catalog: Catalog, ports: Ports) -> None:
+    def __init__(self, catalog: Catalog, ports: Ports, settings: Settings) -> None:
         self.outbox = Outbox()
         self.history = History()
-        self.queue = PromptQueue(lambda: self.outbox.publish(messages.status(self.queue.remaining)))
-        self.worker = Worker(self.queue, self.history, cast("Sockets", self.outbox), catalog, ports, Journal(None), 0.0)
+        self.queue = PromptQueue(self._on_change)
+        sockets = cast("Sockets", self.outbox)
+        self.worker = Worker(
+            self.queue, self.history, sockets, catalog, Folders(settings), ports, Journal(None), settings
+        )
+        self._all_done = asyncio.Event()
 
     def run(self, *items: QueueItem) -> None:
         """Runs these prompts to their end."""
@@ -59,11 +69,23 @@ class Bench:
         for item in items:
             self.queue.put(item)
         self.worker.wake()
-        while self.queue.remaining and not working.done():
-            await asyncio.sleep(0)
-        working.cancel()
+        all_done = asyncio.ensure_future(self._all_done.wait())
+        await asyncio.wait({working, all_done}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (working, all_done):
+            task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await working
+
+    def _on_change(self) -> None:
+        self.outbox.publish(messages.status(self.queue.remaining))
+        if not self.queue.remaining:
+            self._all_done.set()
+
+    def sent_since(self, prompt_id: str) -> list[tuple[str, str | None]]:
+        """Types and receivers of what was published, from the first message of this prompt on."""
+        published = self.outbox.published
+        first = next(at for at, (message, _) in enumerate(published) if message.data.get("prompt_id") == prompt_id)
+        return [(message.type, receiver) for message, receiver in published[first:]]
 
     def status_of(self, prompt_id: str) -> tuple[str, str]:
         """Status of a prompt in the history, and the last message that it keeps."""
@@ -77,8 +99,14 @@ def ports() -> Ports:
 
 
 @pytest.fixture
-def bench(catalog: Catalog, ports: Ports) -> Bench:
-    return Bench(catalog, ports)
+def settings(tmp_path: Path) -> Settings:
+    """Nodes take no time."""
+    return Settings(base_directory=tmp_path, node_duration=0.0)
+
+
+@pytest.fixture
+def bench(catalog: Catalog, ports: Ports, settings: Settings) -> Bench:
+    return Bench(catalog, ports, settings)
 
 
 def prompt(prompt_id: str, nodes: Json, client_id: str | None = None) -> QueueItem:
@@ -87,33 +115,66 @@ def prompt(prompt_id: str, nodes: Json, client_id: str | None = None) -> QueueIt
     return QueueItem(0, prompt_id, nodes, extra_data, [list(nodes)[-1]])
 
 
-def test_an_owner_gets_the_messages_of_the_prompt_and_everybody_the_statuses(bench: Bench) -> None:
+def test_statuses_say_when_a_prompt_is_queued_taken_and_done(bench: Bench) -> None:
     bench.run(prompt("a", PREVIEW, "me"))
-    assert [(message.type, sid) for message, sid in bench.outbox.published] == [
-        ("status", None),
-        ("status", None),
-        ("execution_start", "me"),
-        ("execution_cached", "me"),
-        ("progress_state", "me"),
-        ("executing", "me"),
-        ("executed", "me"),
-        ("progress_state", "me"),
-        ("execution_success", "me"),
-        ("status", None),
-        ("executing", "me"),
-    ]
-    assert [m.data["status"]["exec_info"]["queue_remaining"] for m, sid in bench.outbox.published if sid is None] == [
-        1,
-        1,
-        0,
-    ]
-    assert bench.outbox.published[-1][0] == messages.executing_ended("a")
+    published = [message for message, _ in bench.outbox.published]
+    assert [message.type for message in published[:3]] == ["status", "status", "execution_start"]
+    statuses = [message.data["status"]["exec_info"] for message in published if message.type == "status"]
+    assert [status["queue_remaining"] for status in statuses] == [1, 1, 0]
+    assert published[-1] == messages.executing_ended("a")
 
 
-def test_without_an_owner_everybody_gets_the_progress(bench: Bench) -> None:
-    bench.run(prompt("a", SAMPLER))
-    assert {sid for _, sid in bench.outbox.published} == {None}
-    assert {message.type for message, _ in bench.outbox.published} == {"status", "progress_state", "progress"}
+START = ["execution_start", "execution_cached"]
+END = ["status", "executing"]
+
+
+@pytest.mark.parametrize(
+    ("stroke", "of_an_owner", "of_nobody"),
+    [
+        (
+            Interrupted(),
+            [*START, "progress_state", "executing", "execution_interrupted", *END],
+            ["progress_state", "execution_interrupted", "status"],
+        ),
+        (
+            NodeFailure("ValueError", "bad"),
+            [*START, "progress_state", "executing", "execution_error", *END],
+            ["progress_state", "status"],
+        ),
+        (
+            None,
+            [*START, "progress_state", "executing", "executed", "progress_state", "execution_success", *END],
+            ["progress_state", "progress_state", "status"],
+        ),
+    ],
+    ids=["interrupted", "failed", "fresh"],
+)
+@pytest.mark.parametrize("owner", ["me", None])
+def test_each_end_has_its_messages_and_receivers(
+    bench: Bench,
+    ports: Ports,
+    owner: str | None,
+    stroke: Exception | None,
+    of_an_owner: list[str],
+    of_nobody: list[str],
+) -> None:
+    async def strike(_item: QueueItem, step: Step) -> None:
+        if isinstance(step, Work) and stroke is not None:
+            raise stroke
+
+    ports.step = strike
+    bench.run(prompt("a", PREVIEW, owner))
+    expected = of_nobody if owner is None else of_an_owner
+    assert bench.sent_since("a") == [(each, None if each == "status" else owner) for each in expected]
+
+
+@pytest.mark.parametrize(
+    ("owner", "expected"),
+    [("me", [*START, "executed", "progress_state", "execution_success", *END]), (None, ["progress_state", "status"])],
+)
+def test_a_cached_prompt_has_its_messages_and_receivers(bench: Bench, owner: str | None, expected: list[str]) -> None:
+    bench.run(prompt("a", PREVIEW), prompt("b", PREVIEW, owner))
+    assert bench.sent_since("b") == [(each, None if each == "status" else owner) for each in expected]
 
 
 def test_the_next_prompt_starts_after_the_end_of_the_one_before(bench: Bench) -> None:
@@ -141,10 +202,10 @@ def test_the_history_has_the_prompt_before_its_last_status(bench: Bench, monkeyp
 
 
 def strike_at(value: int, stroke: Callable[[], None]) -> Callable[[QueueItem, Step], Awaitable[None]]:
-    """A port that strikes prompt a at one stretch of its first node's work."""
+    """A port that strikes prompt a at one stretch of its sampler's work."""
 
     async def port(item: QueueItem, step: Step) -> None:
-        if item.prompt_id == "a" and isinstance(step, Work) and step.node == "1" and step.value == value:
+        if item.prompt_id == "a" and isinstance(step, Work) and step.node == "4" and step.value == value:
             stroke()
 
     return port
@@ -162,6 +223,40 @@ def test_an_interrupt_strikes_the_running_prompt_at_its_next_step(
     assert values == ([1] if ends_as == "error" else [1, 2, 3])
 
 
+@pytest.mark.parametrize(
+    ("works", "finished", "struck"),
+    [("1", ["3", "1"], "2"), ("4", ["3", "1", "2"], "4")],
+    ids=["any node", "a sampler"],
+)
+def test_an_interrupt_during_work_waits_for_the_next_update_or_node(
+    catalog: Catalog,
+    ports: Ports,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    works: str,
+    finished: list[str],
+    struck: str,
+) -> None:
+    bench = Bench(catalog, ports, replace(settings, node_duration=AN_HOUR))
+    node_at_work = ""
+
+    async def note(_item: QueueItem, step: Step) -> None:
+        nonlocal node_at_work
+        if isinstance(step, Work):
+            node_at_work = step.node
+
+    async def sleep(_seconds: float) -> None:
+        if node_at_work == works:
+            bench.worker.interrupt(None)
+
+    ports.step = note
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    bench.run(prompt("a", SAMPLER, "me"))
+    last, _ = bench.outbox.published[-3]
+    assert (last.type, last.data["node_id"]) == ("execution_interrupted", struck)
+    assert last.data["executed"] == finished
+
+
 def test_an_interrupt_while_nothing_runs_has_no_later_effect(bench: Bench) -> None:
     bench.worker.interrupt(None)
     bench.run(prompt("a", PREVIEW))
@@ -176,7 +271,7 @@ def test_the_current_node_is_known_to_its_owner_only(bench: Bench, ports: Ports)
 
     ports.step = strike_at(0, look)
     bench.run(prompt("a", SAMPLER, "me"))
-    assert seen == [("1", None)]
+    assert seen == [("4", None)]
     assert bench.worker.node_running_for("me") is None
 
 
@@ -207,6 +302,57 @@ def test_a_prompt_that_the_server_cannot_run_does_not_stop_it(
     assert bench.status_of("b")[0] == "success"
     assert (messages.executing_ended("a"), "me") in bench.outbox.published
     assert "prompt a: the mock server itself failed" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_the_step_port_sees_each_message_before_it_is_published_and_each_stretch_of_work(
+    bench: Bench, ports: Ports
+) -> None:
+    seen: list[str] = []
+
+    async def look(item: QueueItem, step: Step) -> None:
+        assert item.prompt_id == "a"
+        assert isinstance(step, Send | Work)
+        if isinstance(step, Work):
+            seen.append(f"work {step.value}/{step.of}")
+        else:
+            assert step.message not in [message for message, _ in bench.outbox.published]
+            seen.append(cast("Message", step.message).type)
+
+    ports.step = look
+    bench.run(prompt("a", PREVIEW, "me"))
+    assert seen == [
+        "execution_start",
+        "execution_cached",
+        "progress_state",
+        "executing",
+        "work 0/1",
+        "executed",
+        "progress_state",
+        "execution_success",
+    ]
+
+
+def test_freed_memory_makes_the_next_prompt_run_in_full(bench: Bench, ports: Ports) -> None:
+    async def free(item: QueueItem, entry: Json) -> Json:
+        bench.worker.free(memory=item.prompt_id == "b")
+        return entry
+
+    ports.history = free
+    bench.run(*(prompt(prompt_id, PREVIEW, "me") for prompt_id in "abcd"))
+    cached = [message.data["nodes"] for message, _ in bench.outbox.published if message.type == "execution_cached"]
+    assert cached == [[], ["1"], [], ["1"]]
+
+
+def test_a_history_port_that_fails_leaves_the_entry_as_it_is(
+    bench: Bench, ports: Ports, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(_item: QueueItem, _entry: Json) -> Json | None:
+        raise ZeroDivisionError
+
+    ports.history = fail
+    bench.run(prompt("a", PREVIEW), prompt("b", PREVIEW))
+    assert [bench.status_of(each) for each in "ab"] == [("success", "execution_success")] * 2
     assert "ZeroDivisionError" in caplog.text
 
 
