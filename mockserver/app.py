@@ -17,6 +17,8 @@ from mockserver.comfyui.server import SERVER, ComfyServer
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
+_BEGAN = "mockserver.began"
+
 
 def make_app(server: ComfyServer) -> web.Application:
     """The application that answers on the public port."""
@@ -30,6 +32,7 @@ def make_app(server: ComfyServer) -> web.Application:
     app.add_routes(list(all_routes(server.profile)))
     # Last, for it takes every path: what no route has asked for is a file here, or is missing.
     app.add_routes([web.static("/", server.web_root.directory)])
+    app.on_response_prepare.append(_journal_file)
     if not server.settings.strict:
         app.on_response_prepare.append(_name_life)
     return app
@@ -38,28 +41,37 @@ def make_app(server: ComfyServer) -> web.Application:
 @web.middleware
 async def _journal_request(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Records each request with its answer; a websocket's when it is answered, which is at its end."""
-    began = time.monotonic()
-    status: int | None = None
+    request[_BEGAN] = time.monotonic()
     try:
         response = await handler(request)
-        status = response.status
     except web.HTTPException as answer:
-        status = answer.status
+        _record_request(request, answer.status)
         raise
     except asyncio.CancelledError:
+        _record_request(request, None)
         raise
     except Exception:
-        status = 500
+        _record_request(request, 500)
         raise
-    finally:
-        request.app[SERVER].journal.record(
-            "request",
-            method=request.method,
-            path=request.path_qs,
-            status=status,
-            seconds=round(time.monotonic() - began, 6),
-        )
+    if not isinstance(response, web.FileResponse):
+        _record_request(request, response.status)
     return response
+
+
+async def _journal_file(request: web.Request, response: web.StreamResponse) -> None:
+    """Records the request for a file: only when its answer is sent it is known whether there is one."""
+    if isinstance(response, web.FileResponse):
+        _record_request(request, response.status)
+
+
+def _record_request(request: web.Request, status: int | None) -> None:
+    request.config_dict[SERVER].journal.record(
+        "request",
+        method=request.method,
+        path=request.path_qs,
+        status=status,
+        seconds=round(time.monotonic() - request[_BEGAN], 6),
+    )
 
 
 @web.middleware

@@ -86,7 +86,11 @@ class ClientWaits:
         if position is None or position == _NEVER:
             raise self.failure(
                 f"Connection to {self._destination()} "
-                + (f"did not happen within {timeout:g} s." if position is None else "did not happen, and is not tried any more."),
+                + (
+                    f"did not happen within {timeout:g} s."
+                    if position is None
+                    else "did not happen, and is not tried any more."
+                ),
                 earliest,
                 self._connection_hint() or self._age_hint(),
             )

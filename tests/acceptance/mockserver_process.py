@@ -297,12 +297,26 @@ QUICK: Json = {"1": node("PreviewAny", source="quick")}
 
 
 def sampling(steps: int = 20) -> Json:
-    """A prompt whose first node takes this many steps."""
-    plain = dict.fromkeys(("model", "positive", "negative", "latent_image"), "x")
-    sampler = node(
-        "KSampler", **plain, seed=1, steps=steps, cfg=8.0, sampler_name="euler", scheduler="simple", denoise=1.0
-    )
-    return {"1": sampler, "2": node("PreviewAny", source=["1", 0])}
+    """A prompt whose node 1 is a sampler that takes this many steps."""
+    return {
+        "model": node("CheckpointLoaderSimple", ckpt_name="dreamshaper_8.safetensors"),
+        "text": node("CLIPTextEncode", text="a lighthouse", clip=["model", 1]),
+        "latent": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+        "1": node(
+            "KSampler",
+            model=["model", 0],
+            positive=["text", 0],
+            negative=["text", 0],
+            latent_image=["latent", 0],
+            seed=1,
+            steps=steps,
+            cfg=8.0,
+            sampler_name="euler",
+            scheduler="simple",
+            denoise=1.0,
+        ),
+        "2": node("PreviewAny", source=["1", 0]),
+    }
 
 
 def chain(length: int) -> Json:

@@ -202,7 +202,7 @@ class TestRoutes:
 
     @with_and_without_api
     def test_interrupt_ends_what_runs(self, start_mock_process: StartMockProcess, prefix: str) -> None:
-        server = start_mock_process("--status-interval", "0", "--node-duration", "100")
+        server = start_mock_process("--status-interval", "0", "--duration", "KSampler=100")
         client = server.connect("me")
         prompt_id = server.queue(sampling(1000), client_id="me")
         client.until("progress")
@@ -213,7 +213,7 @@ class TestRoutes:
         status = server.ask("GET", f"/history/{prompt_id}").json[prompt_id]["status"]
         assert (status["status_str"], status["completed"]) == ("error", False)
 
-    @pytest.mark.parametrize("body", [None, b"", b"no JSON", b"{}", b'{"prompt_id": "unknown"}', b"\xff"])
+    @pytest.mark.parametrize("body", [None, b"", b"no JSON", b"{}", b'{"prompt_id": "unknown"}'])
     def test_interrupt_is_never_an_error(self, mock_process: MockProcess, body: bytes | None) -> None:
         assert mock_process.ask("POST", "/interrupt", body).status == 200
         assert mock_process.run(QUICK)["status"]["status_str"] == "success"
@@ -313,9 +313,9 @@ class TestPromptBody:
             (b"[" * 100_000, 500),
             ({}, 400),
             ({"prompt": None}, 500),
-            ({"prompt": []}, 500),
+            ({"prompt": []}, 400),
             ({"prompt": "text"}, 500),
-            ({"prompt": {"1": None}}, 400),
+            ({"prompt": {"1": None}}, 500),
             ({"prompt": {"1": {"class_type": ["x"]}}}, 500),
             ({"prompt": {"1": {"class_type": {}}}}, 500),
             ({"prompt": {"1": {"class_type": 7}}}, 400),
@@ -325,14 +325,14 @@ class TestPromptBody:
             ({"prompt": {"1": {"class_type": "PreviewAny", "inputs": "source"}}}, 400),
             ({"prompt": {"1": node("PreviewAny", source=["77", 0])}}, 400),
             ({"prompt": {"1": node("PreviewAny", source=["1", 0])}}, 400),
-            ({"prompt": {"1": node("PreviewAny", source=1, x=["1", 0])}}, 400),
+            ({"prompt": {"1": node("PreviewAny", source=1, x=["1", 0])}}, 200),
             ({"prompt": {"1": node("PreviewAny", source=1, x=["77", 0])}}, 200),
             ({"prompt": {**QUICK, "2": {"class_type": "ImageInvert"}}}, 200),
             ({"prompt": {**QUICK, "2": {"class_type": "ImageInvert", "inputs": [1]}}}, 200),
             ({"prompt": {"1": node("PreviewAny", source=1, x=["2", 0]), "2": {"class_type": "ImageInvert"}}}, 200),
             ({"prompt": {**QUICK, "2": node("ImageInvert", image=["2", 0])}}, 200),
-            ({"prompt": sampling(10**400)}, 200),
-            ({"prompt": sampling(-5)}, 200),
+            ({"prompt": sampling(10**400)}, 400),
+            ({"prompt": sampling(-5)}, 400),
             ({"prompt": {"1": node("PreviewAny", source="\ud800")}}, 200),
             ({"prompt": {"1": node("PreviewAny", source=float("nan"))}}, 200),
             ({"prompt": {"\ud800": node("PreviewAny", source=float("inf"))}}, 200),

@@ -97,7 +97,7 @@ def test_a_client_that_never_answers_is_dropped_after_the_grace_time(
 
 
 def test_nothing_follows_the_close_frame_even_while_a_prompt_runs(start_mock_process: StartMockProcess) -> None:
-    options = ("--status-interval", "0.01", "--node-duration", "10", "--grace-time", "0.5")
+    options = ("--status-interval", "0.01", "--duration", "KSampler=10", "--grace-time", "0.5")
     client = connected(server := start_mock_process(*options))
     server.queue(sampling(1000), client_id="me")
     client.until("progress")
