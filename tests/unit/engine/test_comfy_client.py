@@ -6,6 +6,7 @@ import json
 import struct
 import threading
 from contextlib import suppress
+from time import process_time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,6 +31,7 @@ from engine_helpers import (
 
 from ComfyMockLibrary.engine.client.backoff import Backoff
 from ComfyMockLibrary.engine.client.comfy_client import ClientOptions, ComfyClient
+from ComfyMockLibrary.engine.client.connection import Connection
 from ComfyMockLibrary.engine.deadline import Deadline, now, pause
 from ComfyMockLibrary.engine.endpoint import Endpoint
 from ComfyMockLibrary.engine.platform import PortHolder
@@ -276,7 +278,8 @@ class TestGivingUp:
         assert calls == [(failure, failure.index + 1, ConnectionState.failed)]
         assert failure.data == {"attempts": 3, "error": "upgrade not answered within 0.2 s"}
         assert len(server.upgrades) == 4
-        assert failure.at - server.upgrades[-1].at >= 0.15, "the attempt had its time before it counted as failed"
+        begun = events(client, "reconnecting")[-1]
+        assert failure.at - begun.at >= 0.2, "the attempt had its time before it counted as failed"
         assert names(client) == ["connected", "disconnected", *["reconnecting"] * 3, "reconnection_failed"]
         assert client.state is ConnectionState.failed
         assert not client.is_connected
@@ -397,6 +400,13 @@ def stay_in_poll(script: Script, make: Callable[..., ComfyClient]) -> ComfyClien
     return client
 
 
+def stay_after_polling(script: Script, make: Callable[..., ComfyClient]) -> ComfyClient:
+    client = make(script(end_after(), refuse, serve).endpoint, polling_interval=0.01)
+    client.connect()
+    when(client, "reconnected")
+    return client
+
+
 def stay_failed(script: Script, make: Callable[..., ComfyClient]) -> ComfyClient:
     client = make(script(refuse).endpoint, max_attempts=1)
     client.connect()
@@ -480,6 +490,34 @@ class TestEndings:
         assert own == [*["disconnected"][: int(was_connected)], "reconnecting", "connected", "reconnected"]
         assert client.life_id == "second"
 
+    @pytest.mark.parametrize("call", ["abort_reconnect", "close"])
+    def test_a_connection_that_opens_when_nobody_wants_it_any_more_is_closed(
+        self, script: Script, make: Callable[..., ComfyClient], monkeypatch: pytest.MonkeyPatch, call: str
+    ) -> None:
+        seen: list[list[tuple[int, bytes]]] = []
+        client = make(script(lambda peer: (peer.upgrade(), seen.append(peer.frames()))).endpoint)
+        really_open = Connection.open
+
+        def open_too_late(*arguments: Any) -> Connection:
+            connection = really_open(*arguments)
+            threading.Thread(target=getattr(client, call)).start()
+            eventually(lambda: client.state is ConnectionState.disconnected)
+            return connection
+
+        monkeypatch.setattr(Connection, "open", open_too_late)
+        client.connect()
+        assert eventually(lambda: seen) == [[(CLOSE, struct.pack("!H", 1000))]]
+        assert names(client) == ["reconnection_aborted"]
+
+    @pytest.mark.parametrize("stay", [stay_connecting, stay_connected, stay_in_delay, stay_failed, stay_after_polling])
+    def test_a_client_that_waits_takes_no_cpu(
+        self, script: Script, make: Callable[..., ComfyClient], stay: Callable[..., ComfyClient]
+    ) -> None:
+        stay(script, make)
+        before = process_time()
+        pause(0.5)
+        assert process_time() - before < 0.25
+
     def test_wrong_uses_say_what_to_do(self, script: Script, make: Callable[..., ComfyClient]) -> None:
         client = make(script(serve).endpoint)
         with pytest.raises(ValueError, match="Connect it first"):
@@ -535,7 +573,7 @@ class TestHeartbeat:
         client = connected(new_client(server.endpoint, backoff=QUICK, ping_interval=0.05, pong_timeout=0.2))
         lost = when(client, "disconnected")
         assert lost.data == {"code": 1006, "reason": "", "cause": "no pong within 0.2 s"}
-        assert lost.at - when(client, "connected").at >= 0.2
+        assert lost.at - when(client, "connected").at >= 0.15
         when(client, "reconnected")
 
     def test_a_server_that_answers_pings_stays(self, script: Script, new_client: MakeClient) -> None:
@@ -600,8 +638,8 @@ class TestPolling:
         assert {(request.method, request.path) for request in server.requests} == {("GET", "/prompt")}
         assert {request.headers["x-token"] for request in server.requests} == {"t"}
         eventually(lambda: len(server.upgrades) >= 5)
-        for earlier, later in zip(server.upgrades[1:], server.upgrades[2:], strict=False):
-            assert later.at - earlier.at >= 0.099, "attempts keep their delays"
+        for begun, request in zip(events(client, "reconnecting"), server.upgrades[1:], strict=False):
+            assert request.at - begun.at >= 0.099, "attempts keep their delays"
         client.abort_reconnect()
         eventually(lambda: len(set(polled_over(server, 0.1))) == 1)
 

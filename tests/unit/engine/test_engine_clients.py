@@ -65,6 +65,7 @@ def test_clients_know_their_server(manager: ClientManager, servers: list[MockSer
     assert manager.server_of(stranger) is None
     manager.close_client(clients[0])
     assert manager.of_server(mine) == [clients[2]]
+    assert manager.server_of(manager.new(NOWHERE, alias=clients[0].alias)) is None
 
 
 def test_an_alias_is_used_once_and_one_that_is_made_is_free(manager: ClientManager) -> None:

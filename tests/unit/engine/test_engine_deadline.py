@@ -32,7 +32,14 @@ def test_what_is_there_already_is_found_at_the_first_look() -> None:
 
 @pytest.mark.parametrize("found", [0, False, "", []])
 def test_only_none_means_that_nothing_was_found(found: object) -> None:
-    assert wait_until(lambda: found, Deadline(0.0)) is found
+    looks: list[object] = []
+
+    def look() -> object:
+        looks.append(found)
+        return found
+
+    assert wait_until(look, Deadline(0.1)) is found
+    assert len(looks) == 1
 
 
 def test_there_is_a_last_look_at_the_deadline() -> None:
@@ -40,10 +47,22 @@ def test_there_is_a_last_look_at_the_deadline() -> None:
     assert wait_until(lambda: "at the end" if end.expired else None, end, interval=PATIENCE) == "at the end"
 
 
+def test_a_look_during_which_the_deadline_passes_is_not_the_last() -> None:
+    end, looks = Deadline(0.05), []
+
+    def look() -> str | None:
+        looks.append(1)
+        while not end.expired:
+            pause(0.01)
+        return "at the end" if len(looks) == 2 else None
+
+    assert wait_until(look, end) == "at the end"
+
+
 def test_what_never_comes_takes_the_whole_time_and_not_much_more() -> None:
     began = now()
-    assert wait_until(lambda: None, Deadline(0.2)) is None
-    assert 0.2 <= now() - began < 2.0
+    assert wait_until(lambda: None, Deadline(0.2), interval=PATIENCE) is None
+    assert 0.2 <= now() - began < 3.0
 
 
 def test_a_notified_condition_wakes_the_wait() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import datetime, timezone
 
-from engine_helpers import finished
+from engine_helpers import PATIENCE, finished
 
 from ComfyMockLibrary.engine.deadline import Deadline, now, wait_until
 from ComfyMockLibrary.engine.journal import Event, EventJournal
@@ -47,14 +47,16 @@ def test_the_cursor_moves_behind_the_last_event_or_forward_and_never_back() -> N
 
 
 def test_an_event_wakes_whoever_waits_for_one() -> None:
-    journal = journal_of()
+    journal, looks = journal_of(), []
+
+    def look() -> list[Event] | None:
+        looks.append(1)
+        if len(looks) == 1:
+            writer.start()  # which waits in turn: looks are made with the condition held
+        return journal.since(0) or None
+
     writer = threading.Thread(target=lambda: journal.append("a", "server", {}, None))
-    found = finished(
-        lambda: (
-            writer.start(),
-            wait_until(lambda: journal.since(0) or None, Deadline(100.0), journal.condition, interval=100.0),
-        )[1]
-    )
+    found = finished(lambda: wait_until(look, Deadline(PATIENCE * 5), journal.condition, interval=PATIENCE * 5))
     writer.join()
     assert found is not None
     assert [event.name for event in found] == ["a"]

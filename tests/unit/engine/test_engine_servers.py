@@ -188,11 +188,15 @@ class TestLives:
         server, me = manager.start(), psutil.Process()
         manager.restart(server)
         gc.collect()
-        before = (threading.active_count(), me.num_fds(), len(me.children(recursive=True)))
+
+        def running() -> tuple[int, int, int]:
+            return threading.active_count(), me.num_fds(), len(me.children(recursive=True))
+
+        before = running()
         for number in range(count):
             manager.restart(server, list(StopSignal)[number % 3])
         assert len(server.lives) == count + 2
-        eventually(lambda: (threading.active_count(), me.num_fds(), len(me.children(recursive=True))) == before)
+        eventually(lambda: all(now <= then for now, then in zip(running(), before, strict=True)))
 
 
 class TestStarts:
