@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -17,7 +18,8 @@ from mockserver.comfyui.server import SERVER, ComfyServer
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
-_BEGAN = "mockserver.began"
+_began: ContextVar[float] = ContextVar("_began")
+"""When the request that is being answered came: each connection has a context of its own."""
 
 
 def make_app(server: ComfyServer) -> web.Application:
@@ -41,7 +43,7 @@ def make_app(server: ComfyServer) -> web.Application:
 @web.middleware
 async def _journal_request(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Records each request with its answer; a websocket's when it is answered, which is at its end."""
-    request[_BEGAN] = time.monotonic()
+    _began.set(time.monotonic())
     try:
         response = await handler(request)
     except web.HTTPException as answer:
@@ -70,7 +72,7 @@ def _record_request(request: web.Request, status: int | None) -> None:
         method=request.method,
         path=request.path_qs,
         status=status,
-        seconds=round(time.monotonic() - request[_BEGAN], 6),
+        seconds=round(time.monotonic() - _began.get(), 6),
     )
 
 
