@@ -196,7 +196,7 @@ class TestLives:
         for number in range(count):
             manager.restart(server, list(StopSignal)[number % 3])
         assert len(server.lives) == count + 2
-        eventually(lambda: all(now <= then for now, then in zip(running(), before, strict=True)))
+        eventually(lambda: all(count <= most for count, most in zip(running(), before, strict=True)))
 
 
 class TestStarts:
