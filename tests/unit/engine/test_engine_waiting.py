@@ -137,7 +137,7 @@ class TestNoEvent:
 class TestConnection:
     def test_it_is_the_life_that_runs_now_which_counts(self, manager: ServerManager, new_client: MakeClient) -> None:
         server = manager.start()
-        client = new_client(server.endpoint, backoff=QUICK)
+        client = new_client(server.endpoint, backoff=QUICK, max_attempts=None)
         waits = ClientWaits(client, server)
         client.connect()
         waits.for_connection(PATIENCE)
