@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -64,13 +65,9 @@ class Series:
         return {"filename": path.name, "subfolder": self._subfolder, "type": self._kind}
 
     def _highest_number(self) -> int:
-        highest = 0
-        for entry in os.scandir(self._folder):
-            name, separator, rest = entry.name[: len(self._name)], entry.name[len(self._name) :][:1], entry.name
-            digits = rest[len(self._name) + 1 :].split("_")[0]
-            if os.path.normcase(name) == os.path.normcase(self._name) and separator == "_" and digits.isdecimal():
-                highest = max(highest, int(digits))
-        return highest
+        numbered = re.compile(rf"{re.escape(os.path.normcase(self._name))}_(\d+)(?:_|$)", re.ASCII)
+        found = (numbered.match(os.path.normcase(entry.name)) for entry in os.scandir(self._folder))
+        return max((int(match[1]) for match in found if match is not None), default=0)
 
 
 def _filled_in(prefix: str, size: tuple[int, int]) -> str:
