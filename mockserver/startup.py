@@ -21,13 +21,16 @@ from mockserver.comfyui.ports import Ports
 from mockserver.comfyui.server import ComfyServer
 from mockserver.comfyui.web_root import NoFrontend
 from mockserver.control.api import make_control_app
+from mockserver.faults_file import FaultsFileError
 from mockserver.journal import Journal
 from mockserver.listening import Listener, PortTaken
+from mockserver.network.connections import Connections
 from mockserver.version import __version__
 
 if TYPE_CHECKING:
     import ssl
 
+    from mockserver.faults.faults import Faults
     from mockserver.settings import Settings
 
 log = logging.getLogger("mockserver")
@@ -60,7 +63,7 @@ def run(settings: Settings) -> int:
         return 1
     try:
         asyncio.run(_Life(settings, listener, journal, tls).run())
-    except (NodesFileError, ModelsFileError, NoFrontend) as failure:
+    except (NodesFileError, ModelsFileError, NoFrontend, FaultsFileError) as failure:
         sys.stderr.write(f"The mock server cannot start: {failure}\n")
         return 1
     return 0
@@ -72,6 +75,9 @@ class _Life:
         self._listener = listener
         self._journal = journal
         self._tls = tls
+        self._connections = Connections()
+        self._server: ComfyServer | None = None
+        self._faults: Faults | None = None
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -79,15 +85,22 @@ class _Life:
         self._listen_to_signals()
         server = ComfyServer(self._settings, Ports(), self._journal)
         public = _runner(make_app(server))
-        control = _runner(make_control_app(server, self._listener.port))
-        control_listener = Listener.bind(["127.0.0.1"], 0)
+        self._server = server
+        control = _runner(
+            make_control_app(server, self._listener.port, self._make_faults, self._settings.control_token)
+        )
+        control_listener = Listener.bind([self._settings.control_listen], self._settings.control_port)
         for runner, listener, tls in ((control, control_listener, None), (public, self._listener, self._tls)):
             await runner.setup()
             await listener.serve(runner, server.ports, tls)
+        if self._settings.faults is not None:
+            self._make_faults().set_from_file(self._settings.faults)
         server.start()
-        self._report_ready(f"http://127.0.0.1:{control_listener.port}")
+        self._report_ready(f"http://{_address(self._settings.control_listen, control_listener.port)}")
         await self._stopping.wait()
 
+        if self._faults is not None:
+            self._faults.clear_all()
         self._listener.close()
         if not self._settings.strict:
             await server.sockets.close_all(
@@ -100,9 +113,20 @@ class _Life:
         self._journal.record("life", state="stopped")
         log.info("stopped")
 
+    def _make_faults(self) -> Faults:
+        """What sets faults in this life, made when it is first asked for: most lives have none."""
+        if self._faults is None:
+            from mockserver.faults.faults import Faults
+
+            seed = self._settings.seed
+            log.info("faults draw with seed %d", seed)
+            assert self._server is not None
+            self._faults = Faults(self._server, self._connections, self._listener, seed, self._stop)
+        return self._faults
+
     def _report_ready(self, control_url: str) -> None:
-        host = self._settings.listen[0]
-        where = f"{f'[{host}]' if ':' in host else host}:{self._listener.port}"
+        where = _address(self._settings.listen[0], self._listener.port)
+        token = self._settings.control_token
         self._journal.record("life", state="ready", port=self._listener.port, control_url=control_url)
         if self._settings.supervised:
             ready = {
@@ -111,6 +135,8 @@ class _Life:
                 "life_id": self._settings.life_id,
                 "control_url": control_url,
             }
+            if token is not None:
+                ready["control_token"] = token
             _say(json.dumps(ready))
             os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever is printed later belongs to the log
             threading.Thread(
@@ -123,6 +149,8 @@ class _Life:
                 f"Mock ComfyUI {__version__} listens on http{secure}://{where} (websocket ws{secure}://{where}/ws). "
                 "Stop it with Ctrl-C."
             )
+            if token is not None:
+                _say(f"Control API: {control_url}/openapi.json with the header Authorization: Bearer {token}")
 
     def _stop(self, order: str) -> None:
         log.info("stopping: %s", order)
@@ -161,6 +189,10 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(settings.tls_certfile, settings.tls_keyfile)
     return context
+
+
+def _address(host: str, port: int) -> str:
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _runner(app: web.Application) -> web.AppRunner:

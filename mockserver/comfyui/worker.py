@@ -14,6 +14,7 @@ from mockserver.comfyui import messages
 from mockserver.comfyui.behaviour import Stage
 from mockserver.comfyui.execution import Cache, Compute, Interrupted, NodeFailure, Outcome, Run, Send, Step, To, Work
 from mockserver.comfyui.profile import PROFILES
+from mockserver.comfyui.sockets import NOBODY
 from mockserver.comfyui.tempo import Tempo
 
 if TYPE_CHECKING:
@@ -127,8 +128,8 @@ class Worker:
         await self._write_history(item, outcome)
         self._note(item, state)
         self._queue.finish()
-        if item.client_id is not None:
-            self._sockets.publish(messages.executing_ended(item.prompt_id), item.client_id)
+        owner = NOBODY if item.client_id is None else item.client_id
+        self._sockets.publish(messages.executing_ended(item.prompt_id), owner)
 
     async def _drive(self, item: QueueItem, steps: Generator[Step, None, None]) -> None:
         try:
@@ -175,6 +176,8 @@ class Worker:
             self._sockets.publish(step.message)
         elif item.client_id is not None or step.to is To.OWNER_OR_ALL:
             self._sockets.publish(step.message, item.client_id)
+        else:
+            self._sockets.publish(step.message, NOBODY)
 
     async def _write_history(self, item: QueueItem, outcome: Outcome) -> None:
         entry = outcome.history_entry(item)

@@ -1,44 +1,225 @@
-"""The control API of one life."""
+"""The control API of one life: sets, lists and clears faults, releases what is held, reads the journal.
+
+It is described by the document that it serves itself at ``/openapi.json``.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import hmac
+import ipaddress
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp.typedefs import Handler
 
     from mockserver.comfyui.server import ComfyServer
+    from mockserver.faults.faults import Faults
+    from mockserver.faults.registry import Standing
+
+LONGEST_WAIT = 60.0
+"""Longest time in seconds that a request for the journal waits for a record."""
+
+HOLDING = {
+    None: ("hold_execution", "hold_network"),
+    "execution": ("hold_execution",),
+    "network": ("hold_network",),
+}
+"""Faults that hold something, by what they hold."""
+
+MAX_BODY = 64 * 1024 * 1024
 
 
-def make_control_app(server: ComfyServer, port: int) -> web.Application:
-    """The application behind ``control_url``. ``port`` is the public one."""
+class ControlApi:
+    """Handlers of the control API. ``faults`` is called when it is first needed: most lives have no faults."""
 
-    async def get_life(request: web.Request) -> web.Response:
-        settings = server.settings
+    def __init__(self, server: ComfyServer, port: int, faults: Callable[[], Faults]) -> None:
+        self._server = server
+        self._port = port
+        self._faults = faults
+
+    async def get_life(self, _request: web.Request) -> web.Response:
+        """What runs here."""
+        settings = self._server.settings
         return web.json_response(
             {
                 "life_id": settings.life_id,
                 "pid": os.getpid(),
-                "port": port,
+                "port": self._port,
                 "strict": settings.strict,
-                "sockets": len(server.sockets),
-                "queue_remaining": server.queue.remaining,
+                "seed": settings.seed,
+                "sockets": len(self._server.sockets),
+                "queue_remaining": self._server.queue.remaining,
                 "journal": None if settings.journal is None else str(settings.journal),
             }
         )
 
-    app = web.Application(middlewares=[_refuse_browsers])
-    app.router.add_get("/life", get_life)
+    async def get_document(self, _request: web.Request) -> web.Response:
+        """This API, described as OpenAPI 3.1."""
+        from mockserver.control.openapi import document
+
+        return web.json_response(document())
+
+    async def get_faults(self, _request: web.Request) -> web.Response:
+        """All faults, and how they stand."""
+        return web.json_response({"faults": [each.as_json() for each in self._faults().registry.all()]})
+
+    async def post_faults(self, request: web.Request) -> web.Response:
+        """Sets a fault, or several that all are right."""
+        from mockserver.faults.kinds import FaultError, read_fault
+
+        body = await _json(request)
+        descriptions = body if isinstance(body, list) else [body]
+        faults = self._faults()
+        try:
+            wanted = [read_fault(each) for each in descriptions]
+            faults.registry.check_ids(wanted)
+            standing = [faults.set(each).as_json() for each in wanted]
+        except FaultError as failure:
+            raise _error(400, str(failure)) from None
+        return web.json_response(standing if isinstance(body, list) else standing[0], status=201)
+
+    async def get_fault(self, request: web.Request) -> web.Response:
+        """One fault, and how it stands."""
+        return web.json_response(self._find(request).as_json())
+
+    async def delete_fault(self, request: web.Request) -> web.Response:
+        """Clears a fault. What it held back goes on; one that has ended stays as it is."""
+        standing = self._find(request)
+        self._faults().registry.clear(standing.id)
+        return web.json_response(standing.as_json())
+
+    async def delete_faults(self, _request: web.Request) -> web.Response:
+        """Clears all faults."""
+        registry = self._faults().registry
+        cleared = [each for each in registry.all() if each.state != "ended"]
+        registry.clear_all()
+        return web.json_response({"faults": [each.as_json() for each in cleared]})
+
+    async def post_release(self, request: web.Request) -> web.Response:
+        """Lets go on what is held: executions, the network, or both (``{"what": "execution"}``, ``"network"``)."""
+        body = await _json(request) if request.can_read_body else {}
+        what = body.get("what") if isinstance(body, dict) else body
+        names = {
+            None: ("hold_execution", "hold_network"),
+            "execution": ("hold_execution",),
+            "network": ("hold_network",),
+        }
+        if what not in names:
+            raise _error(400, f"what is {what!r}; give 'execution' or 'network', or leave it out for both.")
+        released = self._faults().release(names[what])
+        return web.json_response({"faults": [each.as_json() for each in released]})
+
+    async def get_journal(self, request: web.Request) -> web.Response:
+        """Records from position ``since`` on; with ``kind`` only those; ``wait`` seconds for one if there is none."""
+        since, wait = _number(request, "since", 0), _number(request, "wait", 0.0)
+        kind = request.query.get("kind")
+        journal = self._server.journal
+        deadline = asyncio.get_running_loop().time() + min(wait, LONGEST_WAIT)
+        while True:
+            journal.appended.clear()
+            first, records = journal.since(int(since))
+            wanted = [each for each in records if kind in (None, each["kind"])]
+            left = deadline - asyncio.get_running_loop().time()
+            if wanted or left <= 0:
+                return web.json_response({"records": wanted, "first": first, "next": len(journal)}, dumps=_dumps)
+            try:
+                await asyncio.wait_for(journal.appended.wait(), left)
+            except asyncio.TimeoutError:
+                continue
+
+    def _find(self, request: web.Request) -> Standing:
+        fault_id = request.match_info["fault_id"]
+        try:
+            return self._faults().registry.get(fault_id)
+        except KeyError:
+            known = ", ".join(each.id for each in self._faults().registry.all()) or "none"
+            raise _error(404, f"There is no fault {fault_id!r}. Known: {known}.") from None
+
+
+def make_control_app(
+    server: ComfyServer, port: int, faults: Callable[[], Faults], token: str | None = None
+) -> web.Application:
+    """The application behind ``control_url``. ``port`` is the public one; ``token`` is asked of everybody."""
+    api = ControlApi(server, port, faults)
+    app = web.Application(middlewares=[_guard(token)], client_max_size=MAX_BODY)
+    app.router.add_get("/life", api.get_life)
+    app.router.add_get("/openapi.json", api.get_document)
+    app.router.add_get("/faults", api.get_faults)
+    app.router.add_post("/faults", api.post_faults)
+    app.router.add_delete("/faults", api.delete_faults)
+    app.router.add_get("/faults/{fault_id}", api.get_fault)
+    app.router.add_delete("/faults/{fault_id}", api.delete_fault)
+    app.router.add_post("/release", api.post_release)
+    app.router.add_get("/journal", api.get_journal)
     return app
 
 
-@web.middleware
-async def _refuse_browsers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuses pages of other origins, which could otherwise steer a life from any browser on this machine."""
-    origin = request.headers.get("Origin")
-    if origin is not None and origin != f"http://{request.host}":
-        raise web.HTTPForbidden(text="The control API answers no page of another origin.")
-    return await handler(request)
+def _guard(token: str | None) -> Any:
+    """Keeps away pages of other origins, which could steer a life from any browser here, and who has no token."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        origin = request.headers.get("Origin")
+        if origin is not None and origin != f"http://{request.host}":
+            raise _error(403, "The control API answers no page of another origin.")
+        if token is None and not _is_loopback(request.host):
+            raise _error(403, "The control API answers on loopback only, under a loopback name.")
+        if token is not None and not hmac.compare_digest(
+            request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode()
+        ):
+            raise _error(401, "The control API wants the header Authorization: Bearer TOKEN.")
+        return await handler(request)
+
+    return guard
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a Host header names this machine to itself: a page that has rebound its own name does not."""
+    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    name = name.strip("[]")
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+async def _json(request: web.Request) -> Any:
+    try:
+        return await request.json()
+    except ValueError:
+        raise _error(400, "The body is no JSON.") from None
+
+
+def _number(request: web.Request, name: str, default: float) -> float:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise _error(400, f"{name}={text!r} is no number from 0 on.")
+    return number
+
+
+def _dumps(value: Any) -> str:
+    import json
+
+    return json.dumps(value, default=str)
+
+
+def _error(status: int, message: str) -> web.HTTPException:
+    kinds: dict[int, type[web.HTTPException]] = {
+        400: web.HTTPBadRequest,
+        401: web.HTTPUnauthorized,
+        403: web.HTTPForbidden,
+        404: web.HTTPNotFound,
+    }
+    return kinds[status](text=_dumps({"error": message}), content_type="application/json")

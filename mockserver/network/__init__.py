@@ -1,0 +1,1 @@
+"""What happens to the bytes of connections, and to the listener that accepts them."""
