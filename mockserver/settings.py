@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-import random
 import secrets
 import uuid
 from dataclasses import dataclass, field
@@ -74,8 +73,8 @@ class Settings:
     control_port: int = 0
     control_token: str | None = None
     """What the control API asks of everybody; None where it listens on loopback."""
-    seed: int = 0
-    """Seed of the draws of all faults."""
+    seed: int | None = None
+    """Seed of the draws of all faults; None leaves it to chance."""
     faults: Path | None = None
     """File with the faults that the life begins with."""
     profile: str = "0.3"
@@ -145,7 +144,7 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
         control_listen=control_host,
         control_port=control_port,
         control_token=given.control_token or (None if _is_loopback(control_host) else secrets.token_urlsafe(24)),
-        seed=random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed,
+        seed=given.seed,
         faults=given.faults,
         profile=PROFILES[given.profile],
         pace=pace,

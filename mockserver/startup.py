@@ -7,9 +7,11 @@ import ctypes
 import json
 import logging
 import os
+import random
 import signal
 import sys
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -40,6 +42,8 @@ _PR_SET_PDEATHSIG = 1
 
 def run(settings: Settings) -> int:
     """Runs one life to its end and returns its exit status."""
+    if settings.seed is None:
+        settings = replace(settings, seed=random.SystemRandom().randrange(1 << 32))
     if settings.kill_with_parent:
         _ask_for_death_with_parent()
     logging.basicConfig(
@@ -121,6 +125,7 @@ class _Life:
             seed = self._settings.seed
             log.info("faults draw with seed %d", seed)
             assert self._server is not None
+            assert seed is not None
             self._faults = Faults(self._server, self._connections, self._listener, seed, self._stop)
         return self._faults
 
