@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import uuid
 from dataclasses import dataclass, field
 from enum import Enum
@@ -160,6 +161,7 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
     )
 
 
+@functools.cache
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mockserver",
