@@ -176,8 +176,8 @@ def main() -> None:
 
 
 def _rehearse() -> None:
-    """Assembles lives that never begin, for what stays of it: node classes, the parser, patterns."""
-    from mockserver.app import make_app
+    """Assembles lives that never begin, for what stays of it: node classes, routes, the parser."""
+    from mockserver.app import make_app, prepare_app
     from mockserver.comfyui.catalog import bundled
     from mockserver.comfyui.ports import Ports
     from mockserver.comfyui.profile import PROFILES
@@ -189,6 +189,7 @@ def _rehearse() -> None:
     for profile in PROFILES:
         server = ComfyServer(parse_arguments(["--profile", profile]), Ports(), Journal(None))
         make_app(server)
+        prepare_app(server)
 
 
 if __name__ == "__main__":
