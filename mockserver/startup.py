@@ -23,6 +23,7 @@ from mockserver.comfyui.web_root import NoFrontend
 from mockserver.control.api import make_control_app
 from mockserver.journal import Journal
 from mockserver.listening import Listener, PortTaken
+from mockserver.network.connections import Connections
 from mockserver.version import __version__
 
 if TYPE_CHECKING:
@@ -81,14 +82,18 @@ class _Life:
         public = _runner(make_app(server))
         control = _runner(make_control_app(server, self._listener.port))
         control_listener = Listener.bind(["127.0.0.1"], 0)
-        for runner, listener, tls in ((control, control_listener, None), (public, self._listener, self._tls)):
+        connections = Connections()
+        server.ports.upgraded = connections.bind
+        for runner in (control, public):
             await runner.setup()
-            await listener.serve(runner, server.ports, tls)
+        await control_listener.serve(control)
+        await self._listener.serve(public, connections, self._tls)
         server.start()
         self._report_ready(f"http://127.0.0.1:{control_listener.port}")
         await self._stopping.wait()
 
         self._listener.close()
+        connections.clear()
         if not self._settings.strict:
             await server.sockets.close_all(
                 self._settings.close_code, self._settings.close_reason, self._settings.grace_time

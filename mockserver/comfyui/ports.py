@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable, Sequence
 
     from aiohttp import web
@@ -22,16 +21,16 @@ Json = dict[str, Any]
 
 @dataclass
 class Ports:
-    """The six places at which something can be made to go wrong on purpose."""
-
-    transport: Callable[[asyncio.Protocol], asyncio.Protocol] | None = None
-    """Bytes: wraps the protocol of each connection that is accepted."""
+    """The places at which something can be made to go wrong on purpose."""
 
     request: Callable[[web.Request, Handler], Awaitable[web.StreamResponse]] | None = None
     """Requests: answers instead of the handler, or calls it."""
 
     upgrade: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
     """Upgrade decision: an answer that refuses the websocket, or None to go on."""
+
+    upgraded: Callable[[web.Request, str, web.WebSocketResponse], None] | None = None
+    """Connections: told whose websocket a connection becomes, before the answer to its request."""
 
     outgoing: Callable[[AnyMessage, Socket], Awaitable[Sequence[bytes]]] | None = None
     """Outgoing messages: the frames that go to this socket in place of the message's own."""
