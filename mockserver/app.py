@@ -32,6 +32,7 @@ def make_app(server: ComfyServer) -> web.Application:
     app[SERVER] = server
     app.add_subapp("/internal", make_internal_app(server))
     app.add_routes(list(all_routes(server.profile)))
+    app.add_routes([web.static("/templates", server.web_root.templates)])
     # Last, for it takes every path: what no route has asked for is a file here, or is missing.
     app.add_routes([web.static("/", server.web_root.directory)])
     app.on_response_prepare.append(_journal_file)
