@@ -37,7 +37,7 @@ class WebRoot:
 
     @property
     def templates(self) -> Path:
-        """The directory at ``/templates``: workflows that the front-end offers, instead of those of ComfyUI's package."""
+        """The directory at ``/templates``: workflows that the front-end offers, instead of ComfyUI's."""
         return _TEMPLATES
 
     @property
