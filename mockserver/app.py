@@ -42,6 +42,7 @@ class _Routed:
         self.app = web.Application(client_max_size=_max_body(server))
         self.app.add_subapp("/internal", self.internal)
         self.app.add_routes(list(all_routes(server.profile)))
+        self.app.add_routes([web.static("/templates", server.web_root.templates)])
         # Last, for it takes every path: what no route has asked for is a file here, or is missing.
         self.app.add_routes([web.static("/", server.web_root.directory)])
 
