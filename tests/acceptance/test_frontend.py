@@ -148,7 +148,9 @@ def unanswered(server: MockServer) -> set[str]:
     """Paths of this life's requests that were answered by an error."""
     complete, _, _ = server.journal_file.read_bytes().rpartition(b"\n")
     records = map(json.loads, complete.splitlines())
-    return {record["path"] for record in records if record["kind"] == "request" and (record["status"] or 0) >= 400}
+    paths = {record["request"]: record["path"] for record in records if record["kind"] == "request"}
+    answers = [record for record in records if record["kind"] == "answer"]
+    return {paths[answer["request"]] for answer in answers if (answer["status"] or 0) >= 400}
 
 
 def ends(server: MockServer) -> list[str]:
