@@ -76,7 +76,11 @@ class Listener:
         make_protocol = runner.server
         assert make_protocol is not None
         self._connections = connections
-        self._make_protocol = make_protocol if connections is None else connections.protocols(make_protocol)
+        await self.accept(make_protocol if connections is None else connections.protocols(make_protocol), tls)
+
+    async def accept(self, make_protocol: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None = None) -> None:
+        """Starts to listen and to accept connections for any protocol."""
+        self._make_protocol = make_protocol
         self._tls = tls
         if not self._is_refusing:
             await self._accept()
