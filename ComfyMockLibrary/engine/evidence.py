@@ -1,4 +1,4 @@
-"""What a server's journals tell about its clients, whoever they are: requests, sockets, messages, reconnection attempts.
+"""What a server's journals tell about its clients, whoever they are: requests, sockets, messages, attempts.
 
 One list per server over all its lives, read from the journal files, so that a life that is frozen or gone tells as much
 as one that runs. Times are monotonic seconds, the clock of all journals of a machine.
@@ -7,15 +7,15 @@ as one that runs. Times are monotonic seconds, the clock of all journals of a ma
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ComfyMockLibrary.engine.deadline import Deadline, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from typing import TypeVar
 
@@ -169,7 +169,7 @@ class Outage:
     def delays(self) -> list[float]:
         """Seconds from the loss to the first attempt, and from each attempt to the next."""
         moments = [self.lost_at, *(attempt.at for attempt in self.attempts)]
-        return [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
+        return [later - earlier for earlier, later in pairwise(moments)]
 
 
 class Evidence:
@@ -218,9 +218,7 @@ class Evidence:
         for life, record in self.records("message_sent", "message_received"):
             if record["kind"] == "message_sent":
                 receivers = tuple(owners[life, number] for number in record["sockets"] if (life, number) in owners)
-                message = RecordedMessage(
-                    life, record["at"], "sent", record["type"], record.get("data"), receivers
-                )
+                message = RecordedMessage(life, record["at"], "sent", record["type"], record.get("data"), receivers)
             else:
                 kind, data = _typed(record["text"])
                 sender = owners.get((life, record["socket"]), "")
@@ -254,7 +252,9 @@ class Evidence:
                 continue
             following = next((each for each in sockets[position + 1 :] if each.at >= socket.closed_at), None)
             back_at = None if following is None else following.at
-            made = [each for each in attempts if each.at >= socket.closed_at and (back_at is None or each.at <= back_at)]
+            made = [
+                each for each in attempts if each.at >= socket.closed_at and (back_at is None or each.at <= back_at)
+            ]
             found.append(Outage(socket.client_id, socket.closed_at, tuple(made), back_at))
         return found
 
