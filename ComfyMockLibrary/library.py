@@ -9,6 +9,7 @@ from robot.libraries.BuiltIn import BuiltIn
 from robotlibcore import DynamicCore
 
 from ComfyMockLibrary import references
+from ComfyMockLibrary.keywords.client_processes import ClientProcessKeywords
 from ComfyMockLibrary.keywords.clients import ClientKeywords
 from ComfyMockLibrary.keywords.prompts import PromptKeywords
 from ComfyMockLibrary.keywords.servers import ServerKeywords
@@ -58,6 +59,9 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
     | reconnecting | There is no connection, and attempts are made, each after its delay. |
     | failed | The last attempt has failed. |
 
+    Clients that are programs of their own, in any language, are started with `Start Client Process`. What they do is
+    told from the server's side.
+
     = Events and the cursor =
 
     An event is something that a client saw. Each message of the server is one, by its type: ``status``,
@@ -95,7 +99,7 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
     = Closing =
 
     What a test opened is closed when the test ends; what a suite setup opened, when the suite ends. No teardown is
-    needed. However the run ends, also by SIGKILL, no server process is left.
+    needed. However the run ends, also by SIGKILL, no process of a server or a client is left.
     """
 
     ROBOT_LIBRARY_SCOPE = "GLOBAL"
@@ -135,6 +139,7 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
             [
                 ServerKeywords(self._session),
                 self._clients,
+                ClientProcessKeywords(self._session),
                 WaitingKeywords(self._session),
                 PromptKeywords(self._session),
                 SettingsKeywords(self._session),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+from ComfyMockLibrary.engine.client_process import ClientProcess
 from ComfyMockLibrary.engine.journal import Event
 from ComfyMockLibrary.engine.prompts import PromptOutcome, QueuedPrompt
 from ComfyMockLibrary.engine.servers import MockServer
@@ -28,6 +29,15 @@ def _client(value: ComfyClient | str) -> Any:
     """A client: its alias, or what `Connect Client` returned.
 
     Attributes: ``alias``, ``client_id``, ``state``, ``is_connected``, ``path`` (all states, oldest first), ``life_id``.
+    """
+    return value
+
+
+def _process(value: ClientProcess | str) -> Any:
+    """A client process: its alias, or what `Start Client Process` returned.
+
+    Attributes: ``alias``, ``command`` (with the server's address filled in), ``pid``, ``is_running``, ``exit_status``
+    (None while it runs), ``log_file``.
     """
     return value
 
@@ -65,6 +75,7 @@ def _outcome(value: PromptOutcome) -> PromptOutcome:
 CONVERTERS = {
     MockServer: _server,
     ComfyClient: _client,
+    ClientProcess: _process,
     Event: _event,
     QueuedPrompt: _prompt,
     PromptOutcome: _outcome,

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 from robot.utils import timestr_to_secs
 
+from ComfyMockLibrary.engine.client_process import ClientProcess, ClientProcesses
 from ComfyMockLibrary.engine.clients import ClientManager
 from ComfyMockLibrary.engine.servers import MockServer, ServerManager
 from ComfyMockLibrary.engine.waiting import ClientWaits
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ComfyMockLibrary.engine.matching import EventPattern
     from ComfyMockLibrary.engine.prompts import QueuedPrompt
 
+    Resource = MockServer | ComfyClient | ClientProcess
 
 Time = timedelta | float | str
 
@@ -69,13 +71,14 @@ class Session:
     ) -> None:
         """Only stores: editors make instances too, and give every argument as text."""
         self.clients = ClientManager()
+        self.processes = ClientProcesses()
         self.log = RobotLog(self)
         self._timeout = timeout
         self._startup_timeout = startup_timeout
         self._shutdown_timeout = shutdown_timeout
         self._auto_close = auto_close
         self._servers: ServerManager | None = None
-        self._opened: list[tuple[Scope | None, MockServer | ComfyClient]] = []
+        self._opened: list[tuple[Scope | None, Resource]] = []
         self._notes: WeakKeyDictionary[ComfyClient, ClientNotes] = WeakKeyDictionary()
 
     @property
@@ -132,28 +135,32 @@ class Session:
         for client in self.clients.of_server(server):
             client.journal.set_cursor()
 
-    def opened(self, resource: MockServer | ComfyClient) -> None:
+    def opened(self, resource: Resource) -> None:
         """Notes which test or suite has opened something; what is open already stays with the one that opened it."""
         if all(known is not resource for _, known in self._opened):
             self._opened.append((self._scope(), resource))
 
     def close_all_of(self, ends: Callable[[Scope], bool]) -> None:
-        """Closes what was opened in the scopes that end: clients first, then servers, the latest first."""
+        """Closes what was opened in the scopes that end: clients, client processes, servers, the latest first."""
         ending = [resource for scope, resource in self._opened if scope is not None and ends(scope)]
         self._close(ending)
 
     def close(self) -> None:
         """Closes everything."""
         self.clients.close()
+        self.processes.close()
         if self._servers is not None:
             self._servers.close()
         self._opened = []
 
-    def _close(self, resources: list[MockServer | ComfyClient]) -> None:
+    def _close(self, resources: list[Resource]) -> None:
         self._opened = [(scope, known) for scope, known in self._opened if known not in resources]
         for client in reversed(self.clients.clients):
             if client in resources:
                 self.clients.close_client(client)
+        for process in reversed(self.processes.processes):
+            if process in resources:
+                self.processes.close_process(process, self.shutdown_timeout_or(None))
         for server in reversed(self.known_servers):
             if server in resources:
                 self.servers.close_server(server, self.shutdown_timeout_or(None))
