@@ -8,7 +8,7 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
 from mockserver import frames
 from mockserver.comfyui import messages
@@ -40,8 +40,15 @@ class Socket:
         self.handler = asyncio.current_task()
         self.is_closing = False
         self.feature_flags: Json = {}
+        self.ended_with: int | None = None
+        """Close code of the connection, where it ended in a way that aiohttp has no code for."""
         self._request = request
         self._may_negotiate = True
+
+    @property
+    def close_code(self) -> int | None:
+        """Close code of the connection: ours if what the client sent was wrong, else the client's. None while it is open."""
+        return self.response.close_code if self.ended_with is None else self.ended_with
 
     async def write(self, data: bytes) -> None:
         """Writes bytes and waits while the transport is paused, as the real one does. A dead socket takes nothing."""
@@ -147,10 +154,12 @@ class Sockets:
             async for received in response:
                 await self._receive(socket, received, flags)
             await socket.finish()
+        except ConnectionError:  # the client has gone while aiohttp answered a ping of its
+            socket.ended_with = WSCloseCode.ABNORMAL_CLOSURE
         finally:
             self._registered.pop(sid, None)
             del self._open[socket.number]
-            self._journal.record("socket_closed", socket=socket.number, client_id=sid, code=response.close_code)
+            self._journal.record("socket_closed", socket=socket.number, client_id=sid, code=socket.close_code)
 
     async def close_all(self, code: int, reason: str, timeout: float) -> None:
         """Closes every socket with a close frame, and waits at most ``timeout`` seconds for the replies."""
@@ -160,6 +169,8 @@ class Sockets:
 
     async def _receive(self, socket: Socket, received: Any, flags: Json) -> None:
         if received.type is WSMsgType.ERROR:  # too long or no valid frame; the socket is closed already
+            if isinstance(received.data, WebSocketError):  # whose code aiohttp has forgotten, once it has sent it
+                socket.ended_with = received.data.code
             return
         text: str | None = received.data if received.type is WSMsgType.TEXT else None
         self._journal.record("message_received", socket=socket.number, text=text, length=len(received.data))
