@@ -47,7 +47,7 @@ class Socket:
 
     @property
     def close_code(self) -> int | None:
-        """Close code of the connection: ours if what the client sent was wrong, else the client's. None while it is open."""
+        """Close code of the connection: ours if the client was wrong, else the client's. None while it is open."""
         return self.response.close_code if self.ended_with is None else self.ended_with
 
     async def write(self, data: bytes) -> None:
