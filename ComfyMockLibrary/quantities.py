@@ -1,4 +1,4 @@
-"""Shares, rates and sizes as people write them. Robot shows the texts of the converters as documentation of the types."""
+"""Shares, rates and sizes as people write them. Robot shows the texts of the converters as the types' documentation."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import uuid
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
 from mockserver import frames
 from mockserver.comfyui import messages
@@ -56,6 +56,8 @@ class Socket:
         self.is_mute = False
         """Whether nothing more is sent on it, although it stays open."""
         self.feature_flags: Json = {}
+        self.ended_with: int | None = None
+        """Close code of the connection, where it ended in a way that aiohttp has no code for."""
         self._request = request
         self._may_negotiate = True
 
@@ -63,6 +65,11 @@ class Socket:
     def transport(self) -> asyncio.Transport | None:
         """What it is written to; None once the connection is lost."""
         return self._request.transport
+
+    @property
+    def close_code(self) -> int | None:
+        """Close code of the connection: ours if the client was wrong, else the client's. None while it is open."""
+        return self.response.close_code if self.ended_with is None else self.ended_with
 
     async def write(self, data: bytes) -> None:
         """Writes bytes and waits while the transport is paused, as the real one does. A dead socket takes nothing."""
@@ -80,9 +87,9 @@ class Socket:
     @property
     def closed_by(self) -> str:
         """Who has ended it: ``server`` or ``client`` by a close frame, else it was ``lost``."""
-        if self.is_closing or self.response.close_code in _FAILURES:
+        if self.is_closing or self.close_code in _FAILURES:
             return "server"
-        return "lost" if self.response.close_code in (None, 1006) else "client"
+        return "lost" if self.close_code in (None, WSCloseCode.ABNORMAL_CLOSURE) else "client"
 
     async def close(self, code: int, reason: str) -> None:
         """Sends a close frame, after which nothing is sent any more, and waits until the client has answered it."""
@@ -190,6 +197,8 @@ class Sockets:
             if self._ports.closing is not None:
                 await self._ports.closing(socket)
             await socket.finish()
+        except ConnectionError:  # the client has gone while aiohttp answered a ping of its
+            socket.ended_with = WSCloseCode.ABNORMAL_CLOSURE
         finally:
             self._registered.pop(sid, None)
             del self._open[socket.number]
@@ -197,7 +206,7 @@ class Sockets:
                 "socket_closed",
                 socket=socket.number,
                 client_id=sid,
-                code=response.close_code,
+                code=socket.close_code,
                 closed_by=socket.closed_by,
             )
             if self._ports.socket is not None:
@@ -211,6 +220,8 @@ class Sockets:
 
     async def _receive(self, socket: Socket, received: Any, flags: Json) -> None:
         if received.type is WSMsgType.ERROR:  # too long or no valid frame; the socket is closed already
+            if isinstance(received.data, WebSocketError):  # whose code aiohttp has forgotten, once it has sent it
+                socket.ended_with = received.data.code
             return
         if received.type is WSMsgType.PING:
             await self._answer_ping(socket, received.data)
