@@ -62,6 +62,11 @@ class Socket:
         self._may_negotiate = True
 
     @property
+    def is_open(self) -> bool:
+        """Whether its connection can be written to."""
+        return self.transport is not None and not self.transport.is_closing()
+
+    @property
     def transport(self) -> asyncio.Transport | None:
         """What it is written to; None once the connection is lost."""
         return self._request.transport
@@ -73,10 +78,8 @@ class Socket:
 
     async def write(self, data: bytes) -> None:
         """Writes bytes and waits while the transport is paused, as the real one does. A dead socket takes nothing."""
-        transport = self.transport
-        if transport is None or transport.is_closing() or self.is_closing or self.is_mute:
+        if not self.put(data):
             return
-        transport.write(data)
         protocol = self._request.protocol
         if protocol._paused:
             try:
@@ -91,19 +94,29 @@ class Socket:
             return "server"
         return "lost" if self.close_code in (None, WSCloseCode.ABNORMAL_CLOSURE) else "client"
 
+    def put(self, data: bytes) -> bool:
+        """Writes bytes at once, also where the transport is paused. False if the socket takes nothing any more."""
+        transport = self.transport
+        if transport is None or transport.is_closing() or self.is_closing or self.is_mute:
+            return False
+        transport.write(data)
+        return True
+
     async def close(self, code: int, reason: str) -> None:
         """Sends a close frame, after which nothing is sent any more, and waits until the client has answered it."""
-        transport = self.transport
-        if transport is not None and not transport.is_closing():
-            transport.write(frames.close_frame(code, reason))
-        self.is_closing = True
+        self.begin_close(code, reason)
         if self.handler is not None:
             await asyncio.wait([self.handler])
+
+    def begin_close(self, code: int, reason: str) -> None:
+        """Sends a close frame, after which nothing is sent any more."""
+        self.put(frames.close_frame(code, reason))
+        self.is_closing = True
 
     async def finish(self) -> None:
         """Ends the connection: answers the client's close frame, unless that is itself an answer."""
         transport = self.transport
-        if not self.is_closing:
+        if not self.is_closing and not self.is_mute:
             await self.response.close(drain=False)
         elif transport is not None:
             transport.close()
@@ -253,6 +266,13 @@ class Sockets:
         frame = encode(message)
         for socket in receivers:
             await socket.write(frame)
+
+    def put(self, message: AnyMessage, receivers: Sequence[Socket]) -> None:
+        """Sends a message to sockets without waiting for any of them."""
+        self._record_sent(message, receivers)
+        frame = encode(message)
+        for socket in receivers:
+            socket.put(frame)
 
     def _record_sent(self, message: AnyMessage, receivers: Sequence[Socket]) -> None:
         numbers = [socket.number for socket in receivers]
