@@ -11,6 +11,7 @@ from robotlibcore import DynamicCore
 from ComfyMockLibrary import references
 from ComfyMockLibrary.keywords.application_faults import ApplicationFaultKeywords
 from ComfyMockLibrary.keywords.clients import ClientKeywords
+from ComfyMockLibrary.keywords.evidence import EvidenceKeywords
 from ComfyMockLibrary.keywords.faults import FaultKeywords
 from ComfyMockLibrary.keywords.http_faults import HttpFaultKeywords
 from ComfyMockLibrary.keywords.message_faults import MessageFaultKeywords
@@ -168,6 +169,7 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
                 self._clients,
                 WaitingKeywords(self._session),
                 PromptKeywords(self._session),
+                EvidenceKeywords(self._session),
                 SettingsKeywords(self._session),
                 FaultKeywords(self._session),
                 ProcessFaultKeywords(self._session),

@@ -10,6 +10,7 @@ from typing import Any
 
 from ComfyMockLibrary import quantities, triggers
 from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+from ComfyMockLibrary.engine.evidence import Outage, RecordedMessage, RecordedRequest, RecordedSocket
 from ComfyMockLibrary.engine.faults import Fault
 from ComfyMockLibrary.engine.journal import Event
 from ComfyMockLibrary.engine.prompts import PromptOutcome, QueuedPrompt
@@ -74,12 +75,55 @@ def _fault(value: Fault | str) -> Any:
     return value
 
 
+def _request(value: RecordedRequest) -> Any:
+    """An HTTP request that a server has received, with its answer.
+
+    Attributes: ``method``, ``path``, ``query`` and ``headers`` (by name, headers in lower case), ``body`` (text),
+    ``json`` (the body as JSON), ``status`` (``None`` if the answer never went out), ``seconds`` (time to the answer),
+    ``answer_headers``, ``answer_body``, ``client_id``, ``life`` (number), ``at`` (monotonic seconds), ``remote``,
+    ``is_handshake``.
+    """
+    return value
+
+
+def _socket(value: RecordedSocket) -> Any:
+    """A websocket that a client had to a server.
+
+    Attributes: ``client_id``, ``life`` (number), ``number`` (within its life), ``ordinal`` (of its client in its life),
+    ``at`` and ``closed_at`` (monotonic seconds), ``is_open``, ``code`` (close code), ``closed_by`` (``client``,
+    ``server``, ``lost`` or ``life``), ``headers``, ``flags``, ``remote``.
+    """
+    return value
+
+
+def _message(value: RecordedMessage) -> Any:
+    """A message on websockets.
+
+    Attributes: ``direction`` (``sent`` by the server or ``received`` by it), ``type``, ``data``, ``client_ids``
+    (whom it went to, or who sent it), ``life`` (number), ``at`` (monotonic seconds).
+    """
+    return value
+
+
+def _outage(value: Outage) -> Any:
+    """From the loss of a client's websocket until it had one again.
+
+    Attributes: ``client_id``, ``lost_at`` and ``back_at`` (monotonic seconds), ``attempts`` (each with ``at``,
+    ``outcome`` and ``life``), ``delays`` (seconds between them).
+    """
+    return value
+
+
 CONVERTERS: dict[type, Any] = {
     MockServer: _server,
     ComfyClient: _client,
     Event: _event,
     QueuedPrompt: _prompt,
     PromptOutcome: _outcome,
+    RecordedRequest: _request,
+    RecordedSocket: _socket,
+    RecordedMessage: _message,
+    Outage: _outage,
     Fault: _fault,
     **quantities.CONVERTERS,
     **triggers.CONVERTERS,

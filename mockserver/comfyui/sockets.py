@@ -9,7 +9,7 @@ import uuid
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
 from mockserver import frames
 from mockserver.comfyui import messages
@@ -26,6 +26,9 @@ Json = dict[str, Any]
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """Longest message that a client may send; a longer one closes its socket with 1009 (recorded)."""
 
+
+_FAILURES = (1002, 1007, 1009)
+"""Close codes with which the server ends a websocket whose client breaks the protocol."""
 
 NOBODY = ""
 """A sid that no socket can have: what goes to it is a message all the same, to whoever watches the publisher."""
@@ -53,6 +56,8 @@ class Socket:
         self.is_mute = False
         """Whether nothing more is sent on it, although it stays open."""
         self.feature_flags: Json = {}
+        self.ended_with: int | None = None
+        """Close code of the connection, where it ended in a way that aiohttp has no code for."""
         self._request = request
         self._may_negotiate = True
 
@@ -60,6 +65,11 @@ class Socket:
     def transport(self) -> asyncio.Transport | None:
         """What it is written to; None once the connection is lost."""
         return self._request.transport
+
+    @property
+    def close_code(self) -> int | None:
+        """Close code of the connection: ours if the client was wrong, else the client's. None while it is open."""
+        return self.response.close_code if self.ended_with is None else self.ended_with
 
     async def write(self, data: bytes) -> None:
         """Writes bytes and waits while the transport is paused, as the real one does. A dead socket takes nothing."""
@@ -73,6 +83,13 @@ class Socket:
                 await protocol._drain_helper()
             except ConnectionError:
                 return
+
+    @property
+    def closed_by(self) -> str:
+        """Who has ended it: ``server`` or ``client`` by a close frame, else it was ``lost``."""
+        if self.is_closing or self.close_code in _FAILURES:
+            return "server"
+        return "lost" if self.close_code in (None, WSCloseCode.ABNORMAL_CLOSURE) else "client"
 
     async def close(self, code: int, reason: str) -> None:
         """Sends a close frame, after which nothing is sent any more, and waits until the client has answered it."""
@@ -167,7 +184,9 @@ class Sockets:
         socket = Socket(next(self._numbers), sid, request, response, self._ordinals[sid])
         self._registered[sid] = socket
         self._open[socket.number] = socket
-        self._journal.record("socket_opened", socket=socket.number, client_id=sid, remote=_peer(request))
+        self._journal.record(
+            "socket_opened", socket=socket.number, client_id=sid, ordinal=socket.ordinal, remote=_peer(request)
+        )
         try:
             if self._ports.socket is not None:
                 await self._ports.socket(socket, True)
@@ -178,10 +197,18 @@ class Sockets:
             if self._ports.closing is not None:
                 await self._ports.closing(socket)
             await socket.finish()
+        except ConnectionError:  # the client has gone while aiohttp answered a ping of its
+            socket.ended_with = WSCloseCode.ABNORMAL_CLOSURE
         finally:
             self._registered.pop(sid, None)
             del self._open[socket.number]
-            self._journal.record("socket_closed", socket=socket.number, client_id=sid, code=response.close_code)
+            self._journal.record(
+                "socket_closed",
+                socket=socket.number,
+                client_id=sid,
+                code=socket.close_code,
+                closed_by=socket.closed_by,
+            )
             if self._ports.socket is not None:
                 await self._ports.socket(socket, False)
 
@@ -193,6 +220,8 @@ class Sockets:
 
     async def _receive(self, socket: Socket, received: Any, flags: Json) -> None:
         if received.type is WSMsgType.ERROR:  # too long or no valid frame; the socket is closed already
+            if isinstance(received.data, WebSocketError):  # whose code aiohttp has forgotten, once it has sent it
+                socket.ended_with = received.data.code
             return
         if received.type is WSMsgType.PING:
             await self._answer_ping(socket, received.data)
@@ -202,6 +231,7 @@ class Sockets:
         text: str | None = received.data if received.type is WSMsgType.TEXT else None
         self._journal.record("message_received", socket=socket.number, text=text, length=len(received.data))
         if text is not None and socket.negotiate(text):
+            self._journal.record("feature_flags", socket=socket.number, flags=socket.feature_flags)
             await self._send(messages.feature_flags(flags), socket.sid, [socket])
 
     async def _answer_ping(self, socket: Socket, payload: bytes) -> None:
