@@ -1,8 +1,9 @@
-"""Shares, rates and sizes as people write them. Robot shows the texts of the converters as the types' documentation."""
+"""Shares, rates and sizes as people write them. Robot shows the texts of the converters as documentation of types."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 _NUMBER_AND_UNIT = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z%/]*)\s*")
 
@@ -78,4 +79,4 @@ def _parts(value: str | float, example: str) -> tuple[float, str]:
     return float(match[1]), match[2]
 
 
-CONVERTERS = {Percent: percent, Rate: rate, Size: size}
+CONVERTERS: dict[type, Any] = {Percent: percent, Rate: rate, Size: size}

@@ -1,4 +1,4 @@
-"""How arguments that name a server, a client, an event or a prompt are taken from suites.
+"""How arguments that name a server, a client, an event, a prompt or a fault are taken from suites.
 
 Robot shows the texts of these functions as the documentation of the types. They convert nothing: a name is looked up by
 the keyword, since a dry run has names but no servers.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ComfyMockLibrary import quantities
+from ComfyMockLibrary import quantities, triggers
 from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
 from ComfyMockLibrary.engine.evidence import Outage, RecordedMessage, RecordedRequest, RecordedSocket
+from ComfyMockLibrary.engine.faults import Fault
 from ComfyMockLibrary.engine.journal import Event
 from ComfyMockLibrary.engine.prompts import PromptOutcome, QueuedPrompt
 from ComfyMockLibrary.engine.servers import MockServer
@@ -64,6 +65,16 @@ def _outcome(value: PromptOutcome) -> PromptOutcome:
     return value
 
 
+def _fault(value: Fault | str) -> Any:
+    """A fault: its id, or what the keyword that set it returned.
+
+    Attributes: ``id``, ``name`` (its kind, for example ``drop_message``), ``server`` (alias), ``description`` (as the
+    server's control API takes it), ``outlives_restart``, and always up to date ``state`` (``waiting`` for its event or
+    for the next life, ``active``, ``ended``) and ``strikes`` (how often it has struck, in all lives).
+    """
+    return value
+
+
 def _request(value: RecordedRequest) -> Any:
     """An HTTP request that a server has received, with its answer.
 
@@ -113,5 +124,7 @@ CONVERTERS: dict[type, Any] = {
     RecordedSocket: _socket,
     RecordedMessage: _message,
     Outage: _outage,
+    Fault: _fault,
     **quantities.CONVERTERS,
+    **triggers.CONVERTERS,
 }
