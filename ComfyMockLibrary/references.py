@@ -17,9 +17,9 @@ from ComfyMockLibrary.engine.servers import MockServer
 def _server(value: MockServer | str | int) -> Any:
     """A mock server: its alias, its port, or what `Start Mock Server` returned.
 
-    Attributes: ``alias``, ``port``, ``url``, ``ws_url``, ``is_running``, ``is_frozen``, ``lives`` (all lives, oldest
-    first), and of the latest life ``pid``, ``life_id``, ``log_file``, ``journal_file`` and ``control_url``. A life has
-    ``number``, ``life_id``, ``pid``, ``exit_status``, ``log_file`` and ``journal_file``.
+    Attributes: ``alias``, ``port``, ``url``, ``ws_url``, ``seed``, ``is_running``, ``is_frozen``, ``lives`` (all lives,
+    oldest first), and of the latest life ``pid``, ``life_id``, ``log_file``, ``journal_file`` and ``control_url``. A
+    life has ``number``, ``life_id``, ``pid``, ``seed``, ``exit_status``, ``log_file`` and ``journal_file``.
     """
     return value
 

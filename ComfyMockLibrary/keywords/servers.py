@@ -30,6 +30,8 @@ class ServerKeywords(Component):
         profile: Profile | None = None,
         nodes: Path | None = None,
         frontend: bool = False,
+        seed: int | None = None,
+        faults: Path | None = None,
         startup_timeout: timedelta | None = None,
     ) -> MockServer:
         """Starts a mock server as a process of its own and returns when it is ready.
@@ -47,10 +49,12 @@ class ServerKeywords(Component):
           - ``profile``: Version of ComfyUI to behave as. ``0.3`` if left out.
           - ``nodes``: File with further node classes, for example a saved ``/object_info`` of your own server.
           - ``frontend``: Serve ComfyUI's real web page; needs the package ``comfyui-frontend-package``.
+          - ``seed``: Seed of the draws of all faults, one more in each later life. Drawn and logged if left out.
+          - ``faults``: File with faults that each life begins with: a JSON list as the server's control API takes it.
           - ``startup_timeout``: Longest time until it is ready. Library default if left out.
 
-        *Returns:* The server, with the attributes ``alias``, ``port``, ``url``, ``ws_url``, ``pid``, ``life_id``,
-        ``lives``, ``log_file`` and ``journal_file``, always up to date.
+        *Returns:* The server, with the attributes ``alias``, ``port``, ``url``, ``ws_url``, ``seed``, ``pid``,
+        ``life_id``, ``lives``, ``log_file`` and ``journal_file``, always up to date.
 
         *Raises:*
           - ValueError: If a server with this alias or port runs already.
@@ -74,6 +78,8 @@ class ServerKeywords(Component):
                 profile=profile,
                 nodes=nodes,
                 frontend=frontend,
+                seed=seed,
+                faults=faults,
                 raw=tuple(raw),
             ),
             port=port,
@@ -325,6 +331,6 @@ class ServerKeywords(Component):
     @staticmethod
     def _log_life(server: MockServer) -> None:
         logger.info(
-            f"{server.alias}: life {len(server.lives)} ({server.life_id}) at {server.url}, pid {server.pid}. "
-            f"Log: {shown(server.log_file)}"
+            f"{server.alias}: life {len(server.lives)} ({server.life_id}) at {server.url}, pid {server.pid}, "
+            f"seed {server.life.seed}. Log: {shown(server.log_file)}"
         )
