@@ -184,6 +184,10 @@ def _of_msgspec(message: str) -> _Wrong:
     return _Wrong(f"{words}.{advice}", tuple(path))
 
 
+def _in_words(types: re.Match[str]) -> str:
+    return " or ".join(_WORDS.get(each, each) for each in types[1].split(" | "))
+
+
 # What no schema says
 
 

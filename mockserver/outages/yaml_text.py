@@ -142,9 +142,9 @@ class _Composer:
                 raise YamlError("A key is a plain text.", place)
             key = event.value
             if key in values:
-                first = self._document.key_places[*path, key]
+                first = self._document.key_places[(*path, key)]
                 raise YamlError(f"The key {key!r} is given twice; the first is in line {first.line}.", place)
-            self._document.key_places[*path, key] = place
+            self._document.key_places[(*path, key)] = place
             values[key] = self._value(next(self._events), (*path, key))
         return values
 
