@@ -32,3 +32,14 @@ def read_faults_file(path: Path) -> list[Fault]:
         except FaultError as failure:
             raise FaultsFileError(f"{path.name}: fault {position}: {failure}") from None
     return faults
+
+
+def refuse_at_once(faults: list[Fault]) -> bool:
+    """Whether no connection may ever be accepted before these faults are in force."""
+    from mockserver.faults.kinds import RefuseConnections, SlowStart
+
+    return any(
+        (isinstance(fault, RefuseConnections) and fault.when is None and not fault.after)
+        or (isinstance(fault, SlowStart) and fault.refused > 0)
+        for fault in faults
+    )

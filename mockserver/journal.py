@@ -8,6 +8,7 @@ it to the wall clock and names the boot, so that journals of several processes s
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import time
@@ -68,6 +69,7 @@ def anchor() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

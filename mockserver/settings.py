@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import ipaddress
 import secrets
 import uuid
@@ -176,6 +177,7 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
     )
 
 
+@functools.cache
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mockserver",

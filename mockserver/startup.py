@@ -23,7 +23,7 @@ from mockserver.comfyui.ports import Ports
 from mockserver.comfyui.server import ComfyServer
 from mockserver.comfyui.web_root import NoFrontend
 from mockserver.control.api import make_control_app
-from mockserver.faults_file import FaultsFileError
+from mockserver.faults_file import FaultsFileError, read_faults_file, refuse_at_once
 from mockserver.journal import Journal
 from mockserver.listening import Listener, PortTaken
 from mockserver.network.connections import Connections
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import ssl
 
     from mockserver.faults.faults import Faults
+    from mockserver.faults.kinds import Fault
     from mockserver.settings import Settings
 
 log = logging.getLogger("mockserver")
@@ -56,29 +57,43 @@ def run(settings: Settings) -> int:
         log.info("accepted, and without meaning here: %s", " ".join(settings.meaningless))
     try:
         tls = _tls(settings)
+        faults = [] if settings.faults is None else read_faults_file(settings.faults)
         listener = Listener.bind(settings.listen, settings.port)
+        if faults and refuse_at_once(faults):
+            listener.refuse_from_the_start()
         journal = Journal(settings.journal, party="server", life_id=settings.life_id, pid=os.getpid())
     except PortTaken as taken:
         advice = "" if settings.supervised else " Choose another one with --port, or any free one with --port 0."
         sys.stderr.write(f"{taken}{advice}\n")
         return 1
+    except FaultsFileError as failure:
+        sys.stderr.write(f"The mock server cannot start: {failure}\n")
+        return 1
     except OSError as failure:
         sys.stderr.write(f"The mock server cannot start: {failure}.\n")
         return 1
     try:
-        asyncio.run(_Life(settings, listener, journal, tls).run())
-    except (NodesFileError, ModelsFileError, NoFrontend, FaultsFileError) as failure:
+        asyncio.run(_Life(settings, listener, journal, tls, faults).run())
+    except (NodesFileError, ModelsFileError, NoFrontend) as failure:
         sys.stderr.write(f"The mock server cannot start: {failure}\n")
         return 1
     return 0
 
 
 class _Life:
-    def __init__(self, settings: Settings, listener: Listener, journal: Journal, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        listener: Listener,
+        journal: Journal,
+        tls: ssl.SSLContext | None,
+        begins_with: list[Fault],
+    ) -> None:
         self._settings = settings
         self._listener = listener
         self._journal = journal
         self._tls = tls
+        self._begins_with = begins_with
         self._connections = Connections()
         self._server: ComfyServer | None = None
         self._faults: Faults | None = None
@@ -89,16 +104,19 @@ class _Life:
         self._listen_to_signals()
         server = ComfyServer(self._settings, Ports(), self._journal)
         public = _runner(make_app(server))
+        server.ports.upgraded = self._connections.bind
         self._server = server
         control = _runner(
             make_control_app(server, self._listener.port, self._make_faults, self._settings.control_token)
         )
         control_listener = Listener.bind([self._settings.control_listen], self._settings.control_port)
-        for runner, listener, tls in ((control, control_listener, None), (public, self._listener, self._tls)):
+        for runner in (control, public):
             await runner.setup()
-            await listener.serve(runner, server.ports, tls)
-        if self._settings.faults is not None:
-            self._make_faults().set_from_file(self._settings.faults)
+        await control_listener.serve(control)
+        await self._listener.serve(public, self._connections, self._tls)
+        if self._begins_with:
+            self._make_faults().begin_with(self._begins_with)
+            await self._make_faults().settled()
         server.start()
         self._report_ready(f"http://{_address(self._settings.control_listen, control_listener.port)}")
         await self._stopping.wait()
@@ -106,6 +124,7 @@ class _Life:
         if self._faults is not None:
             self._faults.clear_all()
         self._listener.close()
+        self._connections.clear()
         if not self._settings.strict:
             await server.sockets.close_all(
                 self._settings.close_code, self._settings.close_reason, self._settings.grace_time

@@ -27,6 +27,9 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """Longest message that a client may send; a longer one closes its socket with 1009 (recorded)."""
 
 
+_FAILURES = (1002, 1007, 1009)
+"""Close codes with which the server ends a websocket whose client breaks the protocol."""
+
 NOBODY = ""
 """A sid that no socket can have: what goes to it is a message all the same, to whoever watches the publisher."""
 
@@ -73,6 +76,13 @@ class Socket:
                 await protocol._drain_helper()
             except ConnectionError:
                 return
+
+    @property
+    def closed_by(self) -> str:
+        """Who has ended it: ``server`` or ``client`` by a close frame, else it was ``lost``."""
+        if self.is_closing or self.response.close_code in _FAILURES:
+            return "server"
+        return "lost" if self.response.close_code in (None, 1006) else "client"
 
     async def close(self, code: int, reason: str) -> None:
         """Sends a close frame, after which nothing is sent any more, and waits until the client has answered it."""
@@ -167,7 +177,9 @@ class Sockets:
         socket = Socket(next(self._numbers), sid, request, response, self._ordinals[sid])
         self._registered[sid] = socket
         self._open[socket.number] = socket
-        self._journal.record("socket_opened", socket=socket.number, client_id=sid, remote=_peer(request))
+        self._journal.record(
+            "socket_opened", socket=socket.number, client_id=sid, ordinal=socket.ordinal, remote=_peer(request)
+        )
         try:
             if self._ports.socket is not None:
                 await self._ports.socket(socket, True)
@@ -181,7 +193,13 @@ class Sockets:
         finally:
             self._registered.pop(sid, None)
             del self._open[socket.number]
-            self._journal.record("socket_closed", socket=socket.number, client_id=sid, code=response.close_code)
+            self._journal.record(
+                "socket_closed",
+                socket=socket.number,
+                client_id=sid,
+                code=response.close_code,
+                closed_by=socket.closed_by,
+            )
             if self._ports.socket is not None:
                 await self._ports.socket(socket, False)
 
@@ -202,6 +220,7 @@ class Sockets:
         text: str | None = received.data if received.type is WSMsgType.TEXT else None
         self._journal.record("message_received", socket=socket.number, text=text, length=len(received.data))
         if text is not None and socket.negotiate(text):
+            self._journal.record("feature_flags", socket=socket.number, flags=socket.feature_flags)
             await self._send(messages.feature_flags(flags), socket.sid, [socket])
 
     async def _answer_ping(self, socket: Socket, payload: bytes) -> None:

@@ -79,10 +79,12 @@ class ControlApi:
         try:
             wanted = [read_fault(each) for each in descriptions]
             faults.registry.check_ids(wanted)
-            standing = [faults.set(each).as_json() for each in wanted]
+            standing = [faults.set(each) for each in wanted]
         except FaultError as failure:
             raise _error(400, str(failure)) from None
-        return web.json_response(standing if isinstance(body, list) else standing[0], status=201)
+        await faults.settled()
+        described = [each.as_json() for each in standing]
+        return web.json_response(described if isinstance(body, list) else described[0], status=201)
 
     async def get_fault(self, request: web.Request) -> web.Response:
         """One fault, and how it stands."""
@@ -92,6 +94,7 @@ class ControlApi:
         """Clears a fault. What it held back goes on; one that has ended stays as it is."""
         standing = self._find(request)
         self._faults().registry.clear(standing.id)
+        await self._faults().settled()
         return web.json_response(standing.as_json())
 
     async def delete_faults(self, _request: web.Request) -> web.Response:
@@ -99,6 +102,7 @@ class ControlApi:
         registry = self._faults().registry
         cleared = [each for each in registry.all() if each.state != "ended"]
         registry.clear_all()
+        await self._faults().settled()
         return web.json_response({"faults": [each.as_json() for each in cleared]})
 
     async def post_release(self, request: web.Request) -> web.Response:

@@ -36,12 +36,10 @@ from mockserver.faults.kinds import (
 from mockserver.faults.messages import MessageFaults, concerns
 from mockserver.faults.network import NetworkFaults
 from mockserver.faults.registry import Registry
-from mockserver.faults_file import read_faults_file
 from mockserver.network.connections import Who as NetworkWho
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from mockserver.comfyui.server import ComfyServer
     from mockserver.comfyui.sockets import Socket
@@ -83,9 +81,14 @@ class Faults:
         """Sets a fault. Raises FaultError."""
         return self.registry.set(fault)
 
-    def set_from_file(self, path: Path) -> None:
-        """Sets the faults that a life begins with. Raises FaultsFileError."""
-        for fault in read_faults_file(path):
+    async def settled(self) -> None:
+        """Waits until what was set and cleared is in force on the network too."""
+        await self._network.settled()
+
+    def begin_with(self, faults: Sequence[Fault]) -> None:
+        """Sets the faults that a life begins with. Raises FaultError."""
+        self.registry.check_ids(faults)
+        for fault in faults:
             standing = self.registry.set(fault)
             if isinstance(fault, SlowStart):
                 self._start_slowly(standing, fault)

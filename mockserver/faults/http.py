@@ -118,7 +118,7 @@ async def _alter(fault: RequestFault, request: web.Request, answer: web.StreamRe
         await started.write(body[:kept])
     if request.transport is not None:
         if isinstance(fault, ResetRequest):
-            closing.reset(request.transport)
+            closing.reset_when_delivered(request.transport)
         else:
             closing.finish(request.transport)
     return started
