@@ -10,6 +10,7 @@ from robotlibcore import DynamicCore
 
 from ComfyMockLibrary import references
 from ComfyMockLibrary.keywords.clients import ClientKeywords
+from ComfyMockLibrary.keywords.outages import OutageKeywords
 from ComfyMockLibrary.keywords.prompts import PromptKeywords
 from ComfyMockLibrary.keywords.servers import ServerKeywords
 from ComfyMockLibrary.keywords.session import Session
@@ -137,6 +138,7 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
                 self._clients,
                 WaitingKeywords(self._session),
                 PromptKeywords(self._session),
+                OutageKeywords(self._session),
                 SettingsKeywords(self._session),
             ]
         )

@@ -51,14 +51,14 @@ class Server(_Part, frozen=True, kw_only=True):
     options: list[str] = []
     """Any further options of the mock server, as on its command line."""
 
-    def arguments(self) -> list[str]:
+    def arguments(self, *, with_seed: bool = True) -> list[str]:
         """The settings as arguments of ``python -m mockserver``."""
         times = {
             "--node-duration": self.node_duration,
             "--step-duration": self.step_duration,
             "--status-interval": self.status_interval,
             "--profile": self.profile,
-            "--seed": self.seed,
+            "--seed": self.seed if with_seed else None,
         }
         given = [text for name, value in times.items() if value is not None for text in (name, str(value))]
         for node, seconds in self.durations.items():
