@@ -16,6 +16,7 @@ from ComfyMockLibrary.keywords.faults import FaultKeywords
 from ComfyMockLibrary.keywords.http_faults import HttpFaultKeywords
 from ComfyMockLibrary.keywords.message_faults import MessageFaultKeywords
 from ComfyMockLibrary.keywords.network_faults import ByteFaultKeywords, ClosingFaultKeywords, ListenerFaultKeywords
+from ComfyMockLibrary.keywords.outages import OutageKeywords
 from ComfyMockLibrary.keywords.process_faults import ProcessFaultKeywords
 from ComfyMockLibrary.keywords.prompts import PromptKeywords
 from ComfyMockLibrary.keywords.servers import ServerKeywords
@@ -170,6 +171,7 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
                 WaitingKeywords(self._session),
                 PromptKeywords(self._session),
                 EvidenceKeywords(self._session),
+                OutageKeywords(self._session),
                 SettingsKeywords(self._session),
                 FaultKeywords(self._session),
                 ProcessFaultKeywords(self._session),
