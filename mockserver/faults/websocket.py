@@ -46,6 +46,8 @@ class WebsocketFaults:
                 return web.Response(status=fault.status, text=fault.body, headers=headers_of_refusal(fault.retry_after))
             self._registry.strike(standing, client_id=client)
             await standing.pause()
+            if request.transport is None:  # the client has given up: nobody reads an answer
+                return web.Response(status=503)
         return None
 
     async def socket(self, socket: Socket, opened: bool) -> None:
