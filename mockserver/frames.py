@@ -7,6 +7,8 @@ import struct
 TEXT = 0x1
 BINARY = 0x2
 CLOSE = 0x8
+PING = 0x9
+PONG = 0xA
 
 
 def frame(opcode: int, payload: bytes) -> bytes:

@@ -7,31 +7,56 @@ it to the wall clock and names the boot, so that journals of several processes s
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 import os
 import time
+from collections import deque
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+Record = dict[str, Any]
 
 FORMAT_VERSION = 1
 SCHEMA_FILE = Path(__file__).with_name("journal.schema.json")
 
 
+KEPT_IN_MEMORY = 10_000
+"""How many of the latest records can be read from a life that runs; its file has all."""
+
+
 class Journal:
-    """Append-only, time-stamped record of one life. Without a file it keeps nothing."""
+    """Append-only, time-stamped record of one life: bounded in memory, complete in its file, if it has one."""
 
     def __init__(self, path: Path | None, **party: Any) -> None:
         """Opens the file, which must not exist yet, and writes the anchor record with the fields of ``party``."""
+        self._latest: deque[Record] = deque(maxlen=KEPT_IN_MEMORY)
+        self._count = 0
+        self.appended = asyncio.Event()
+        """Set with each record."""
         self._file = None if path is None else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         self.record("journal", **anchor(), **party)
 
     def record(self, kind: str, **fields: Any) -> None:
         """Appends one record. ``fields`` must be JSON values; others are written as their ``str()``."""
-        if self._file is None:
-            return
-        line = json.dumps({"at": round(time.monotonic(), 6), "kind": kind, **fields}, default=str)
-        os.write(self._file, line.encode() + b"\n")
+        record = {"at": round(time.monotonic(), 6), "kind": kind, **fields}
+        self._latest.append(record)
+        self._count += 1
+        self.appended.set()
+        if self._file is not None:
+            os.write(self._file, json.dumps(record, default=str).encode() + b"\n")
+
+    def __len__(self) -> int:
+        """How many records there are, those included that are only in the file."""
+        return self._count
+
+    def since(self, position: int) -> tuple[int, list[Record]]:
+        """The records from a position on, as far as they are in memory, and the position of the first of them."""
+        first = max(position, self._count - len(self._latest))
+        return first, list(islice(self._latest, first - self._count + len(self._latest), None))
 
 
 def anchor() -> dict[str, Any]:
@@ -44,6 +69,7 @@ def anchor() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import ipaddress
+import secrets
 import uuid
 from dataclasses import dataclass, field
 from enum import Enum
@@ -67,6 +70,14 @@ class Settings:
     life_id: str = ""
     supervised: bool = False
     kill_with_parent: bool = False
+    control_listen: str = "127.0.0.1"
+    control_port: int = 0
+    control_token: str | None = None
+    """What the control API asks of everybody; None where it listens on loopback."""
+    seed: int | None = None
+    """Seed of the draws of all faults; None leaves it to chance."""
+    faults: Path | None = None
+    """File with the faults that the life begins with."""
     profile: str = "0.3"
     pace: Pace = Pace.QUICK
     durations: Mapping[str, float] = field(default_factory=dict)
@@ -116,6 +127,7 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
     pace = given.pace or (Pace.RECORDED if given.strict else Pace.QUICK)
     if given.node_duration is not None:
         pace = Pace.QUICK
+    control_host, control_port = given.control_listen
     return Settings(
         port=port,
         listen=given.listen,
@@ -130,6 +142,11 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
         life_id=given.life_id or uuid.uuid4().hex[:12],
         supervised=given.supervised,
         kill_with_parent=given.kill_with_parent,
+        control_listen=control_host,
+        control_port=control_port,
+        control_token=given.control_token or (None if _is_loopback(control_host) else secrets.token_urlsafe(24)),
+        seed=given.seed,
+        faults=given.faults,
         profile=PROFILES[given.profile],
         pace=pace,
         durations=dict(given.duration),
@@ -160,6 +177,7 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
     )
 
 
+@functools.cache
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mockserver",
@@ -331,6 +349,8 @@ def _parser() -> argparse.ArgumentParser:
         help="longest time that a graceful stop waits for the clients' close replies (default: %(default)s)",
     )
 
+    _add_faults(parser)
+
     records = parser.add_argument_group("what it records")
     records.add_argument(
         "--log-level",
@@ -358,6 +378,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_faults(parser: argparse.ArgumentParser) -> None:
+    going_wrong = parser.add_argument_group("what goes wrong")
+    going_wrong.add_argument(
+        "--faults",
+        metavar="FILE",
+        type=_file,
+        help="a JSON list of faults that it begins with, as the control API has them",
+    )
+    going_wrong.add_argument(
+        "--seed", metavar="N", type=_seed, help="seed of the draws of all faults (default: a random one, which it logs)"
+    )
+    going_wrong.add_argument(
+        "--control-listen",
+        metavar="ADDRESS[:PORT]",
+        type=_control_address,
+        default=(Settings.control_listen, Settings.control_port),
+        help="where the control API listens (default: any free port of 127.0.0.1); elsewhere it wants a token",
+    )
+    going_wrong.add_argument(
+        "--control-token",
+        metavar="TOKEN",
+        help="what the control API asks of everybody (default: none on loopback, a random one elsewhere, printed)",
+    )
+
+
 _DIRECTORY_HELP = {
     "base": "keep output, input, temp and user directories in this one (default: a temporary one of the life's own)",
     "output": "write images here",
@@ -371,6 +416,29 @@ def _port(text: str) -> int:
     if text.isdecimal() and int(text) <= 65535:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 0 to 65535")
+
+
+def _seed(text: str) -> int:
+    if text.isdecimal() and int(text) < 1 << 63:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no seed; give a whole number from 0 on")
+
+
+def _control_address(text: str) -> tuple[str, int]:
+    """Address and port; a port alone is one of loopback's, an address alone takes any free port."""
+    if text.isdecimal():
+        return Settings.control_listen, _port(text)
+    host, colon, port = text.rpartition(":")
+    if colon and (host.endswith("]") or ":" not in host):
+        return host.strip("[]"), _port(port)
+    return text.strip("[]"), 0
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _seconds(text: str) -> float:

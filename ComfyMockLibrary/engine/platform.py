@@ -48,7 +48,15 @@ def freeze(pid: int) -> None:
     process = psutil.Process(pid)
     process.suspend()
     if not IS_WINDOWS:
-        wait_until(lambda: process.status() == psutil.STATUS_STOPPED or None, Deadline(5.0), interval=0.001)
+        wait_until(lambda: is_frozen(pid) or None, Deadline(5.0), interval=0.001)
+
+
+def is_frozen(pid: int) -> bool:
+    """Whether a process stands still."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.NoSuchProcess:
+        return False
 
 
 def thaw(pid: int) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Sequence
 
     from aiohttp import web
     from aiohttp.typedefs import Handler
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
+Deliver = Callable[["AnyMessage", "Sequence[Socket]"], "Awaitable[None]"]
+"""Sends a message to sockets, as the server would."""
+
+
 @dataclass
 class Ports:
-    """The six places at which something can be made to go wrong on purpose."""
-
-    transport: Callable[[asyncio.Protocol], asyncio.Protocol] | None = None
-    """Bytes: wraps the protocol of each connection that is accepted."""
+    """The places at which something can be made to go wrong on purpose."""
 
     request: Callable[[web.Request, Handler], Awaitable[web.StreamResponse]] | None = None
     """Requests: answers instead of the handler, or calls it."""
@@ -33,8 +34,20 @@ class Ports:
     upgrade: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
     """Upgrade decision: an answer that refuses the websocket, or None to go on."""
 
-    outgoing: Callable[[AnyMessage, Socket], Awaitable[Sequence[bytes]]] | None = None
-    """Outgoing messages: the frames that go to this socket in place of the message's own."""
+    upgraded: Callable[[web.Request, str, web.WebSocketResponse], None] | None = None
+    """Connections: told whose websocket a connection becomes, before the answer to its request."""
+
+    socket: Callable[[Socket, bool], Awaitable[None]] | None = None
+    """Websockets: one has opened (True), before its first message, or has closed (False)."""
+
+    outgoing: Callable[[AnyMessage, str | None, Sequence[Socket], Deliver], Awaitable[None]] | None = None
+    """Outgoing messages: delivers the message for this sid (None: for all) to these sockets, or does something else."""
+
+    ping: Callable[[Socket, bytes], Awaitable[bytes | None]] | None = None
+    """Pings: the payload of the pong, or None for no pong."""
+
+    closing: Callable[[Socket], Awaitable[None]] | None = None
+    """Closing: may wait before the client's close frame is answered."""
 
     step: Callable[[QueueItem, Step], Awaitable[None]] | None = None
     """Execution: called before each step; may wait, and raise ``NodeFailure`` or ``Interrupted`` at ``Work``."""

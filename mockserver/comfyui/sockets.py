@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import uuid
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
@@ -15,6 +16,8 @@ from mockserver.comfyui import messages
 from mockserver.comfyui.messages import AnyMessage, Message
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mockserver.comfyui.ports import Ports
     from mockserver.journal import Journal
 
@@ -22,6 +25,13 @@ Json = dict[str, Any]
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """Longest message that a client may send; a longer one closes its socket with 1009 (recorded)."""
+
+
+_FAILURES = (1002, 1007, 1009)
+"""Close codes with which the server ends a websocket whose client breaks the protocol."""
+
+NOBODY = ""
+"""A sid that no socket can have: what goes to it is a message all the same, to whoever watches the publisher."""
 
 
 def encode(message: AnyMessage) -> bytes:
@@ -33,17 +43,33 @@ def encode(message: AnyMessage) -> bytes:
 class Socket:
     """One open websocket. Messages are written to its transport as frames of our own."""
 
-    def __init__(self, number: int, sid: str, request: web.Request, response: web.WebSocketResponse) -> None:
+    def __init__(
+        self, number: int, sid: str, request: web.Request, response: web.WebSocketResponse, ordinal: int = 1
+    ) -> None:
         self.number = number
         self.sid = sid
+        self.ordinal = ordinal
+        """Which socket under its sid it is in this life, from 1."""
         self.response = response
         self.handler = asyncio.current_task()
         self.is_closing = False
+        self.is_mute = False
+        """Whether nothing more is sent on it, although it stays open."""
         self.feature_flags: Json = {}
         self.ended_with: int | None = None
         """Close code of the connection, where it ended in a way that aiohttp has no code for."""
         self._request = request
         self._may_negotiate = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its connection can be written to."""
+        return self.transport is not None and not self.transport.is_closing()
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """What it is written to; None once the connection is lost."""
+        return self._request.transport
 
     @property
     def close_code(self) -> int | None:
@@ -52,10 +78,8 @@ class Socket:
 
     async def write(self, data: bytes) -> None:
         """Writes bytes and waits while the transport is paused, as the real one does. A dead socket takes nothing."""
-        transport = self._request.transport
-        if transport is None or transport.is_closing() or self.is_closing:
+        if not self.put(data):
             return
-        transport.write(data)
         protocol = self._request.protocol
         if protocol._paused:
             try:
@@ -63,19 +87,36 @@ class Socket:
             except ConnectionError:
                 return
 
+    @property
+    def closed_by(self) -> str:
+        """Who has ended it: ``server`` or ``client`` by a close frame, else it was ``lost``."""
+        if self.is_closing or self.close_code in _FAILURES:
+            return "server"
+        return "lost" if self.close_code in (None, WSCloseCode.ABNORMAL_CLOSURE) else "client"
+
+    def put(self, data: bytes) -> bool:
+        """Writes bytes at once, also where the transport is paused. False if the socket takes nothing any more."""
+        transport = self.transport
+        if transport is None or transport.is_closing() or self.is_closing or self.is_mute:
+            return False
+        transport.write(data)
+        return True
+
     async def close(self, code: int, reason: str) -> None:
         """Sends a close frame, after which nothing is sent any more, and waits until the client has answered it."""
-        transport = self._request.transport
-        if transport is not None and not transport.is_closing():
-            transport.write(frames.close_frame(code, reason))
-        self.is_closing = True
+        self.begin_close(code, reason)
         if self.handler is not None:
             await asyncio.wait([self.handler])
 
+    def begin_close(self, code: int, reason: str) -> None:
+        """Sends a close frame, after which nothing is sent any more."""
+        self.put(frames.close_frame(code, reason))
+        self.is_closing = True
+
     async def finish(self) -> None:
         """Ends the connection: answers the client's close frame, unless that is itself an answer."""
-        transport = self._request.transport
-        if not self.is_closing:
+        transport = self.transport
+        if not self.is_closing and not self.is_mute:
             await self.response.close(drain=False)
         elif transport is not None:
             transport.close()
@@ -110,10 +151,20 @@ class Sockets:
         self._registered: dict[str, Socket] = {}
         self._open: dict[int, Socket] = {}
         self._numbers = itertools.count(1)
+        self._ordinals: Counter[str] = Counter()
         self._outbox: asyncio.Queue[tuple[AnyMessage, str | None]] = asyncio.Queue()
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def open(self) -> list[Socket]:
+        """All open sockets, also those that get nothing any more, in the order in which they came."""
+        return list(self._open.values())
+
+    def unregister(self, sid: str) -> None:
+        """Lets whoever is under a sid stay open and get nothing, as when a twin comes or leaves."""
+        self._registered.pop(sid, None)
 
     def is_connected(self, sid: str) -> bool:
         """Whether messages for this sid reach anybody."""
@@ -134,32 +185,45 @@ class Sockets:
         while True:
             message, sid = await self._outbox.get()
             if sid is None:
-                await self._send(message, list(self._registered.values()))
-            elif sid in self._registered:
-                await self._send(message, [self._registered[sid]])
+                await self._send(message, sid, list(self._registered.values()))
             else:
-                self._record_sent(message, [])
+                await self._send(message, sid, [self._registered[sid]] if sid in self._registered else [])
 
     async def serve(
         self, request: web.Request, response: web.WebSocketResponse, welcome: list[AnyMessage], sid: str, flags: Json
     ) -> None:
         """Serves one websocket, already upgraded, until it closes. ``welcome`` goes to it before anything else."""
-        socket = Socket(next(self._numbers), sid, request, response)
+        self._ordinals[sid] += 1
+        socket = Socket(next(self._numbers), sid, request, response, self._ordinals[sid])
         self._registered[sid] = socket
         self._open[socket.number] = socket
-        self._journal.record("socket_opened", socket=socket.number, client_id=sid, remote=_peer(request))
+        self._journal.record(
+            "socket_opened", socket=socket.number, client_id=sid, ordinal=socket.ordinal, remote=_peer(request)
+        )
         try:
+            if self._ports.socket is not None:
+                await self._ports.socket(socket, True)
             for message in welcome:
-                await self._send(message, [socket])
+                await self._send(message, sid, [socket])
             async for received in response:
                 await self._receive(socket, received, flags)
+            if self._ports.closing is not None:
+                await self._ports.closing(socket)
             await socket.finish()
         except ConnectionError:  # the client has gone while aiohttp answered a ping of its
             socket.ended_with = WSCloseCode.ABNORMAL_CLOSURE
         finally:
             self._registered.pop(sid, None)
             del self._open[socket.number]
-            self._journal.record("socket_closed", socket=socket.number, client_id=sid, code=socket.close_code)
+            self._journal.record(
+                "socket_closed",
+                socket=socket.number,
+                client_id=sid,
+                code=socket.close_code,
+                closed_by=socket.closed_by,
+            )
+            if self._ports.socket is not None:
+                await self._ports.socket(socket, False)
 
     async def close_all(self, code: int, reason: str, timeout: float) -> None:
         """Closes every socket with a close frame, and waits at most ``timeout`` seconds for the replies."""
@@ -172,23 +236,45 @@ class Sockets:
             if isinstance(received.data, WebSocketError):  # whose code aiohttp has forgotten, once it has sent it
                 socket.ended_with = received.data.code
             return
+        if received.type is WSMsgType.PING:
+            await self._answer_ping(socket, received.data)
+            return
+        if received.type is WSMsgType.PONG:
+            return
         text: str | None = received.data if received.type is WSMsgType.TEXT else None
         self._journal.record("message_received", socket=socket.number, text=text, length=len(received.data))
         if text is not None and socket.negotiate(text):
-            await self._send(messages.feature_flags(flags), [socket])
+            self._journal.record("feature_flags", socket=socket.number, flags=socket.feature_flags)
+            await self._send(messages.feature_flags(flags), socket.sid, [socket])
 
-    async def _send(self, message: AnyMessage, receivers: list[Socket]) -> None:
+    async def _answer_ping(self, socket: Socket, payload: bytes) -> None:
+        answer: bytes | None = payload
+        if self._ports.ping is not None:
+            answer = await self._ports.ping(socket, payload)
+        if answer is not None:
+            await socket.write(frames.frame(frames.PONG, answer))
+
+    async def _send(self, message: AnyMessage, sid: str | None, receivers: list[Socket]) -> None:
+        if self._ports.outgoing is None:
+            await self.deliver(message, receivers)
+        else:
+            await self._ports.outgoing(message, sid, receivers, self.deliver)
+
+    async def deliver(self, message: AnyMessage, receivers: Sequence[Socket]) -> None:
+        """Sends a message to sockets at once, not through the publisher."""
         self._record_sent(message, receivers)
-        outgoing = self._ports.outgoing
         frame = encode(message)
         for socket in receivers:
-            if outgoing is None:
-                await socket.write(frame)
-            else:
-                for replacement in await outgoing(message, socket):
-                    await socket.write(replacement)
+            await socket.write(frame)
 
-    def _record_sent(self, message: AnyMessage, receivers: list[Socket]) -> None:
+    def put(self, message: AnyMessage, receivers: Sequence[Socket]) -> None:
+        """Sends a message to sockets without waiting for any of them."""
+        self._record_sent(message, receivers)
+        frame = encode(message)
+        for socket in receivers:
+            socket.put(frame)
+
+    def _record_sent(self, message: AnyMessage, receivers: Sequence[Socket]) -> None:
         numbers = [socket.number for socket in receivers]
         if isinstance(message, Message):
             self._journal.record("message_sent", type=message.type, data=message.data, sockets=numbers)

@@ -14,6 +14,7 @@ from mockserver.comfyui import messages
 from mockserver.comfyui.behaviour import Stage
 from mockserver.comfyui.execution import Cache, Compute, Interrupted, NodeFailure, Outcome, Run, Send, Step, To, Work
 from mockserver.comfyui.profile import PROFILES
+from mockserver.comfyui.sockets import NOBODY
 from mockserver.comfyui.tempo import Tempo
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Worker:
         self._prompt_queued = asyncio.Event()
         self._free_memory = False
         self._time_computed = 0.0
+        self._pause: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
         """Tells the worker that a prompt was queued."""
@@ -80,6 +82,11 @@ class Worker:
         running = self._queue.running
         if running is not None and prompt_id in (None, running.prompt_id):
             self._interrupted = True
+
+    def cut_short(self) -> None:
+        """Ends the stretch of work that the prompt which runs is in."""
+        if self._pause is not None:
+            self._pause.cancel()
 
     def node_running_for(self, client_id: str) -> str | None:
         """The node that runs now in a prompt of this client."""
@@ -127,8 +134,8 @@ class Worker:
         await self._write_history(item, outcome)
         self._note(item, state)
         self._queue.finish()
-        if item.client_id is not None:
-            self._sockets.publish(messages.executing_ended(item.prompt_id), item.client_id)
+        owner = NOBODY if item.client_id is None else item.client_id
+        self._sockets.publish(messages.executing_ended(item.prompt_id), owner)
 
     async def _drive(self, item: QueueItem, steps: Generator[Step, None, None]) -> None:
         try:
@@ -161,9 +168,17 @@ class Worker:
         # What was computed since the last stretch of work has taken a part of this one's time already.
         rest, self._time_computed = work.seconds - self._time_computed, 0.0
         if rest > 0:
-            await asyncio.sleep(rest)
+            await self._take(rest)
         if work.then_updates:
             self._stop_if_interrupted()
+
+    async def _take(self, seconds: float) -> None:
+        self._pause = asyncio.ensure_future(asyncio.sleep(seconds))
+        try:
+            await asyncio.wait([self._pause])
+        finally:
+            self._pause.cancel()
+            self._pause = None
 
     def _stop_if_interrupted(self) -> None:
         if self._interrupted:
@@ -175,6 +190,8 @@ class Worker:
             self._sockets.publish(step.message)
         elif item.client_id is not None or step.to is To.OWNER_OR_ALL:
             self._sockets.publish(step.message, item.client_id)
+        else:
+            self._sockets.publish(step.message, NOBODY)
 
     async def _write_history(self, item: QueueItem, outcome: Outcome) -> None:
         entry = outcome.history_entry(item)
