@@ -59,6 +59,7 @@ def test_compressed_messages_can_be_read_together_and_each_alone(
         first, *rest = compressed_frame(opcode, payload, window_bits)
         assert first == 0xC0 | opcode
         found = parsed(bytes([0x80 | opcode, *rest]))  # it does not know the bit that says compressed
+        assert not found.data.endswith(b"\0\0\xff\xff")
         compressed = found.data + b"\0\0\xff\xff"
         assert together.decompress(compressed) == payload
         assert zlib.decompressobj(-window_bits).decompress(compressed) == payload
