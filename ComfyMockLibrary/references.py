@@ -10,6 +10,7 @@ from typing import Any
 
 from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
 from ComfyMockLibrary.engine.journal import Event
+from ComfyMockLibrary.engine.lossy_network import LossyRun
 from ComfyMockLibrary.engine.outages import OutageResult, OutageRun
 from ComfyMockLibrary.engine.prompts import PromptOutcome, QueuedPrompt
 from ComfyMockLibrary.engine.servers import MockServer
@@ -83,12 +84,21 @@ def _outage_result(value: OutageResult) -> OutageResult:
     return value
 
 
+def _lossy_run(value: LossyRun) -> LossyRun:
+    """A command that was run with packet loss, as `Run In Lossy Network` returns it.
+
+    Attributes: ``exit_status``, ``output``, ``packets`` (how many there were), ``lost`` (how many of them were lost).
+    """
+    return value
+
+
 CONVERTERS = {
     MockServer: _server,
     ComfyClient: _client,
     Event: _event,
     QueuedPrompt: _prompt,
     PromptOutcome: _outcome,
+    LossyRun: _lossy_run,
     OutageRun: _outage_run,
     OutageResult: _outage_result,
 }
