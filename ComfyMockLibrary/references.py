@@ -13,6 +13,7 @@ from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
 from ComfyMockLibrary.engine.evidence import Outage, RecordedMessage, RecordedRequest, RecordedSocket
 from ComfyMockLibrary.engine.faults import Fault
 from ComfyMockLibrary.engine.journal import Event
+from ComfyMockLibrary.engine.lossy_network import LossyRun
 from ComfyMockLibrary.engine.outages import OutageResult, OutageRun
 from ComfyMockLibrary.engine.prompts import PromptOutcome, QueuedPrompt
 from ComfyMockLibrary.engine.servers import MockServer
@@ -86,6 +87,14 @@ def _outage_result(value: OutageResult) -> OutageResult:
     return value
 
 
+def _lossy_run(value: LossyRun) -> LossyRun:
+    """A command that was run with packet loss, as `Run In Lossy Network` returns it.
+
+    Attributes: ``exit_status``, ``output``, ``packets`` (how many there were), ``lost`` (how many of them were lost).
+    """
+    return value
+
+
 def _fault(value: Fault | str) -> Any:
     """A fault: its id, or what the keyword that set it returned.
 
@@ -148,6 +157,7 @@ CONVERTERS: dict[type, Any] = {
     Fault: _fault,
     **quantities.CONVERTERS,
     **triggers.CONVERTERS,
+    LossyRun: _lossy_run,
     OutageRun: _outage_run,
     OutageResult: _outage_result,
 }

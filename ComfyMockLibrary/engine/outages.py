@@ -277,7 +277,7 @@ class OutageRun:
         from mockserver.faults.kinds import as_json
 
         assert step.fault is not None
-        fault = self.server.faults.set(as_json(step.fault))
+        fault = self.server.faults.set(self._journals.filled(as_json(step.fault)))
         if step.fault.id is None:
             self._anonymous.append(fault)
         else:
@@ -412,6 +412,10 @@ class _Journals:
         """The position behind the record that is awaited, if it is there."""
         self.read()
         return self._recorded.find(wait, since)
+
+    def filled(self, description: Any) -> Any:
+        """A description with ``{client_id}`` and ``{prompt_id}`` replaced by those that came last."""
+        return self._recorded.filled(description)
 
     def seen(self) -> str:
         """What there is instead, in words."""

@@ -152,7 +152,8 @@ class Step(_Part, frozen=True, kw_only=True):
     after: Seconds | None = None
     """Time since the step before was done."""
     fault: AnyFault | None = None
-    """Sets a fault. With ``when`` in it, it strikes at exactly that event while the script goes on."""
+    """Sets a fault. With ``when`` in it, it strikes at exactly that event while the script goes on. Texts may be
+    ``{client_id}`` and ``{prompt_id}``: of the client that has connected last, of the prompt that was queued last."""
     clear: FaultId | list[FaultId] | None = None
     """Ends faults by their ids, or ``all``."""
     restart: RestartLife | None = None

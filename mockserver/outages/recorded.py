@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
+CLIENT_ID = "{client_id}"
+"""Stands in a script for the clientId of the client that has connected last."""
+
+PROMPT_ID = "{prompt_id}"
+"""Stands in a script for the id of the prompt that was queued last."""
+
 _CONNECTIONS = {"socket_opened": "connected", "socket_closed": "disconnected"}
 
 
@@ -28,6 +34,7 @@ class Recorded:
         """Requests of the latest life by their numbers."""
         self._occurrences: list[list[Occurrence]] = []
         self._open: set[int] = set()
+        self._latest: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._records)
@@ -45,12 +52,23 @@ class Recorded:
         elif kind == "socket_opened":
             self._owners[record["socket"]] = record["client_id"]
             self._open.add(record["socket"])
+            self._latest[CLIENT_ID] = record["client_id"]
         elif kind == "socket_closed":
             self._open.discard(record["socket"])
         elif kind == "request":
             self._requests[record["request"]] = record
+        elif kind == "prompt" and record["state"] == "queued":
+            self._latest[PROMPT_ID] = record["prompt_id"]
         self._records.append(record)
         self._occurrences.append(list(self._occurrences_of(record)))
+
+    def filled(self, part: Any) -> Any:
+        """JSON values with ``{client_id}`` and ``{prompt_id}`` replaced by those that came last."""
+        if isinstance(part, str):
+            return self._latest.get(part, part)
+        if isinstance(part, list):
+            return [self.filled(each) for each in part]
+        return {name: self.filled(each) for name, each in part.items()} if isinstance(part, dict) else part
 
     def find(self, wait: WaitFor, since: int) -> int | None:
         """The position behind the record that a script waits for, looked for from a position on."""
@@ -71,8 +89,19 @@ class Recorded:
             return False
         if wait.status is not None and wait.status != record["status"]:
             return False
-        event = _event(wait)
+        event = self._event(wait)
         return any(is_expected(event, each) for each in self._occurrences[position])
+
+    def _event(self, wait: WaitFor) -> Event:
+        return Event(
+            event=wait.event or "",
+            node=wait.node,
+            prompt_id=self.filled(wait.prompt_id),
+            value=wait.value,
+            client_id=self.filled(wait.client_id),
+            method=wait.method,
+            path=wait.path,
+        )
 
     def _occurrences_of(self, record: Record) -> Iterator[Occurrence]:
         """What a record says has happened: once for each client that it concerns."""
@@ -88,18 +117,6 @@ class Recorded:
             if request is not None:
                 path, _, query = request["path"].partition("?")
                 yield Occurrence("request", _client_of(query), {"method": request["method"], "path": path})
-
-
-def _event(wait: WaitFor) -> Event:
-    return Event(
-        event=wait.event or "",
-        node=wait.node,
-        prompt_id=wait.prompt_id,
-        value=wait.value,
-        client_id=wait.client_id,
-        method=wait.method,
-        path=wait.path,
-    )
 
 
 def _client_of(query: str) -> str | None:

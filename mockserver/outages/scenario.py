@@ -10,7 +10,7 @@ import random
 import signal
 from typing import TYPE_CHECKING, Any
 
-from mockserver.faults.kinds import Freeze
+from mockserver.faults.kinds import Freeze, as_json, read_fault
 from mockserver.outages.outage import LIFE_ENDED, Step
 from mockserver.outages.recorded import Recorded
 
@@ -86,7 +86,7 @@ class Scenario:
             return
         self._cursor = self._look()
         if step.fault is not None:
-            self._faults().registry.set(step.fault)
+            self._faults().registry.set(read_fault(self._recorded.filled(as_json(step.fault))))
         elif step.clear is not None:
             self._clear(step.cleared)
         elif step.freeze is not None:
