@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
     from ComfyMockLibrary.engine.client_process import ClientProcess
+    from ComfyMockLibrary.engine.outages import OutageRun
     from ComfyMockLibrary.engine.servers import Life, MockServer
     from ComfyMockLibrary.keywords.session import Session
 
@@ -49,6 +50,7 @@ class RobotLog:
         self._bytes_read: dict[str, int] = {}
         self._events_written: WeakKeyDictionary[ComfyClient, int] = WeakKeyDictionary()
         self._output_written: WeakKeyDictionary[ClientProcess, int] = WeakKeyDictionary()
+        self._steps_written: WeakKeyDictionary[OutageRun, int] = WeakKeyDictionary()
 
     def write_news(self) -> None:
         """Logs what has come since the last time."""
@@ -68,6 +70,8 @@ class RobotLog:
             yield from self._news_of_client(client)
         for process in self._session.processes.processes:
             yield from self._news_of_process(process)
+        for run in self._session.outages.all:
+            yield from self._news_of_outage(run)
 
     def _news_of_life(self, server: MockServer, life: Life) -> Iterator[_Line]:
         stamp = ""
@@ -95,6 +99,13 @@ class RobotLog:
         stamp = datetime.now(timezone.utc).astimezone().strftime(_STAMP_FORMAT)[:-3]
         for text in _lines(output):
             yield _Line(stamp, f"Client {process.alias}", text, has_stamp=False)
+
+    def _news_of_outage(self, run: OutageRun) -> Iterator[_Line]:
+        written = self._steps_written.get(run, 0)
+        steps = run.taken[written:]
+        self._steps_written[run] = written + len(steps)
+        for step in steps:
+            yield _Line(step.wall, f"Outage {run.outage.name}", str(step))
 
 
 def _new_output(file: Path, position: int, *, is_complete: bool) -> bytes:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ComfyMockLibrary.engine.servers import MockServer
 
     Found = TypeVar("Found")
+    Made = TypeVar("Made")
 
 Json = dict[str, Any]
 
@@ -178,6 +179,7 @@ class Evidence:
     def __init__(self, server: MockServer) -> None:
         self._server = server
         self._files: dict[Path, _JournalFile] = {}
+        self._made: dict[str, tuple[Any, list[Any]]] = {}
 
     def records(self, *kinds: str) -> list[tuple[int, Json]]:
         """Records of all lives in order of time, of these kinds or of all, each with the number of its life."""
@@ -189,42 +191,16 @@ class Evidence:
 
     def requests(self) -> list[RecordedRequest]:
         """Every request, oldest first."""
-        answers = {(life, record["request"]): record for life, record in self.records("answer")}
-        return [
-            _request(life, record, answers.get((life, record["request"]))) for life, record in self.records("request")
-        ]
+        return self._unless_unchanged("requests", self._make_requests)
 
     def sockets(self, client_id: str | None = None) -> list[RecordedSocket]:
         """Every websocket, or every one of a client, oldest first."""
-        closed = {(life, record["socket"]): record for life, record in self.records("socket_closed")}
-        flags = {(life, record["socket"]): record["flags"] for life, record in self.records("feature_flags")}
-        handshakes = {(each.life, each.remote): each.headers for each in self.requests() if each.is_handshake}
-        return [
-            self._socket(
-                life,
-                record,
-                closed.get((life, record["socket"])),
-                flags.get((life, record["socket"])),
-                handshakes.get((life, record["remote"]), {}),
-            )
-            for life, record in self.records("socket_opened")
-            if client_id in (None, record["client_id"])
-        ]
+        sockets = self._unless_unchanged("sockets", self._make_sockets)
+        return [each for each in sockets if client_id in (None, each.client_id)]
 
     def messages(self) -> list[RecordedMessage]:
         """Every message either way, oldest first."""
-        owners = {(life, record["socket"]): record["client_id"] for life, record in self.records("socket_opened")}
-        found = []
-        for life, record in self.records("message_sent", "message_received"):
-            if record["kind"] == "message_sent":
-                receivers = tuple(owners[life, number] for number in record["sockets"] if (life, number) in owners)
-                message = RecordedMessage(life, record["at"], "sent", record["type"], record.get("data"), receivers)
-            else:
-                kind, data = _typed(record["text"])
-                sender = owners.get((life, record["socket"]), "")
-                message = RecordedMessage(life, record["at"], "received", kind, data, (sender,))
-            found.append(message)
-        return found
+        return self._unless_unchanged("messages", self._make_messages)
 
     def attempts(self, client_id: str | None = None) -> list[Attempt]:
         """Attempts to get a websocket, oldest first.
@@ -261,6 +237,49 @@ class Evidence:
     def wait_for(self, look: Callable[[], Found | None], timeout: float) -> Found | None:
         """Looks until something is found, at the latest once more when the time is over."""
         return wait_until(look, Deadline(timeout), interval=LOOK_INTERVAL)
+
+    def _unless_unchanged(self, name: str, make: Callable[[], list[Made]]) -> list[Made]:
+        """What was made last time, unless there are new records, or a life has ended."""
+        state = (len(self.records()), *(life.is_running for life in self._server.lives))
+        known = self._made.get(name)
+        if known is None or known[0] != state:
+            known = self._made[name] = (state, make())
+        return known[1]
+
+    def _make_requests(self) -> list[RecordedRequest]:
+        answers = {(life, record["request"]): record for life, record in self.records("answer")}
+        return [
+            _request(life, record, answers.get((life, record["request"]))) for life, record in self.records("request")
+        ]
+
+    def _make_sockets(self) -> list[RecordedSocket]:
+        closed = {(life, record["socket"]): record for life, record in self.records("socket_closed")}
+        flags = {(life, record["socket"]): record["flags"] for life, record in self.records("feature_flags")}
+        handshakes = {(each.life, each.remote): each.headers for each in self.requests() if each.is_handshake}
+        return [
+            self._socket(
+                life,
+                record,
+                closed.get((life, record["socket"])),
+                flags.get((life, record["socket"])),
+                handshakes.get((life, record["remote"]), {}),
+            )
+            for life, record in self.records("socket_opened")
+        ]
+
+    def _make_messages(self) -> list[RecordedMessage]:
+        owners = {(life, record["socket"]): record["client_id"] for life, record in self.records("socket_opened")}
+        found = []
+        for life, record in self.records("message_sent", "message_received"):
+            if record["kind"] == "message_sent":
+                receivers = tuple(owners[life, number] for number in record["sockets"] if (life, number) in owners)
+                message = RecordedMessage(life, record["at"], "sent", record["type"], record.get("data"), receivers)
+            else:
+                kind, data = _typed(record["text"])
+                sender = owners.get((life, record["socket"]), "")
+                message = RecordedMessage(life, record["at"], "received", kind, data, (sender,))
+            found.append(message)
+        return found
 
     def _socket(
         self, life: int, opened: Json, closed: Json | None, flags: Any, headers: Mapping[str, str]

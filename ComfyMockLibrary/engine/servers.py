@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ComfyMockLibrary.engine import launchers, platform
 from ComfyMockLibrary.engine.deadline import Deadline, pause
 from ComfyMockLibrary.engine.endpoint import Endpoint
+from ComfyMockLibrary.engine.evidence import Evidence
 from ComfyMockLibrary.engine.faults import ServerFaults
 from ComfyMockLibrary.engine.launcher import LaunchedLife, Launcher, LifeSettings, NotReady
 from ComfyMockLibrary.engine.port_watch import PortWatch
@@ -148,6 +149,8 @@ class MockServer:
         self.seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
         """Seed of the draws of its faults: the first life has this one, each life after it one more."""
         self._holder = holder
+        self.evidence = Evidence(self)
+        """What its journals tell of its clients, over all lives."""
         self._watch: PortWatch | None = None
         self._refused: list[float] = []
 

@@ -167,12 +167,12 @@ class Verdicts:
         if found is not None:
             return found
         seen = fitting()
-        often = "" if times is None else f" {times} times"
+        often = "" if times is None else f" {_times(times)}"
         near = [each for each in self._evidence.requests() if each not in seen and _is_near(each, method, path)]
         answered = "" if status is None else f" answered with {status}"
         raise self._failure(
-            f"Mock server should have received {method.upper()} {path}{answered}{often} but has received it "
-            f"{len(seen)} times.",
+            f"Mock server should have received {method.upper()} {path}{answered}{often} but "
+            f"{'has never received it' if not seen else f'has received it {_times(len(seen))}'}.",
             "requests",
             near or self._evidence.requests(),
             came_close=bool(near),
@@ -231,13 +231,14 @@ class Verdicts:
         else:
             latest = "; ".join(_shown(each) for each in near[-_SHOWN:])
             dots = "…; " if len(near) > _SHOWN else ""
-            seen = (
-                f"{len(near)} {things} came close: {dots}{latest}."
-                if came_close
-                else f"Recorded {things}: {dots}{latest}."
-            )
+            counted = f"1 {things.removesuffix('s')}" if len(near) == 1 else f"{len(near)} {things}"
+            seen = f"{counted} came close: {dots}{latest}." if came_close else f"Recorded {things}: {dots}{latest}."
         parts = [what, seen, *describe_server(self._server), next_step(self._server)]
         return ExpectationFailed(" ".join(part for part in parts if part))
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _shown(thing: Any) -> str:
