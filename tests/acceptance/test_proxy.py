@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -19,6 +18,7 @@ from mockserver_process import DEADLINE, ROOT, Client, ask, eventually, has_ende
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from mockserver_process import Answer, MockProcess
 
@@ -38,8 +38,9 @@ class Upstream:
 
     def close(self) -> None:
         """Accepts no more."""
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
+        if self._listening.fileno() >= 0:
+            self._listening.shutdown(socket.SHUT_RDWR)  # which ends the other thread's accept
+            self._listening.close()
 
     def _accept(self) -> None:
         try:
@@ -540,13 +541,14 @@ const receive = (port) => new Promise((resolve) => {
   assert.match(await server.getVersion(), /2\\.12/);
   const proxy = await server.createProxy({ name: "mine", listen: "127.0.0.1:0", upstream: `127.0.0.1:${upstream}` });
   const port = Number(proxy.listen.split(":").pop());
-  const toxic = await proxy.addToxic({ name: "cut", type: "limit_data", stream: "downstream", toxicity: 1, attributes: { bytes: 3 } });
+  const cut = { name: "cut", type: "limit_data", stream: "downstream", toxicity: 1, attributes: { bytes: 3 } };
+  const toxic = await proxy.addToxic(cut);
   assert.strictEqual(await receive(port), "hel");
   assert.strictEqual((await proxy.getToxic("cut")).attributes.bytes, 3);
   await toxic.update({ attributes: { bytes: 2 }, toxicity: 1 });
   assert.strictEqual(await receive(port), "he");
   await toxic.remove();
-  await proxy.addToxic({ type: "reset_peer", stream: "downstream", toxicity: 1, name: "r", attributes: { timeout: 0 } });
+  await proxy.addToxic({ ...cut, name: "reset", type: "reset_peer", attributes: { timeout: 0 } });
   assert.strictEqual(await receive(port), "ECONNRESET");
   await server.reset();
   await proxy.update({ enabled: false, listen: proxy.listen, upstream: proxy.upstream });
