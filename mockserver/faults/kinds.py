@@ -447,13 +447,13 @@ class FailRequest(RequestFault, frozen=True, kw_only=True, tag="fail_request"):
 
 
 class DelayRequest(RequestFault, frozen=True, kw_only=True, tag="delay_request"):
-    """Requests are carried out and answered later."""
+    """Requests are carried out and answered later; not for clients that have given up by then."""
 
     delay: Seconds
 
 
 class HangRequest(RequestFault, frozen=True, kw_only=True, tag="hang_request"):
-    """Requests get no answer until the fault ends."""
+    """Requests are carried out and answered only when the fault ends; not for clients that have given up by then."""
 
     holds: ClassVar[bool] = True
 
