@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from engine_helpers import Peer, ScriptedServer
 
-from ComfyMockLibrary.engine.control import Control, ControlFailure, NotKnown
+from ComfyMockLibrary.engine.control import TIMEOUT, Control, ControlFailure, NotKnown
+from ComfyMockLibrary.engine.deadline import now
 from ComfyMockLibrary.engine.servers import ServerOptions
 
 if TYPE_CHECKING:
@@ -95,6 +96,13 @@ class TestALifeThatDoesNotListen:
         server = manager.start(alias="comfy")
         with pytest.raises(ControlFailure, match=r"does not run: ended with exit status 3|has not taken the order"):
             control_of(server).set_fault({"fault": "exit", "status": 3})
+
+    def test_it_freezes_while_it_is_asked(self, manager: ServerManager) -> None:
+        server = manager.start(alias="comfy")
+        began = now()
+        with pytest.raises(ControlFailure, match="is frozen"):
+            control_of(server).set_fault({"fault": "freeze"})
+        assert now() - began < TIMEOUT / 2
 
     @pytest.mark.parametrize(
         ("answer", "words"),
