@@ -13,6 +13,8 @@ from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
 from ComfyMockLibrary.engine.evidence import Outage, RecordedMessage, RecordedRequest, RecordedSocket
 from ComfyMockLibrary.engine.faults import Fault
 from ComfyMockLibrary.engine.journal import Event
+from ComfyMockLibrary.engine.lossy_network import LossyRun
+from ComfyMockLibrary.engine.outages import OutageResult, OutageRun
 from ComfyMockLibrary.engine.prompts import PromptOutcome, QueuedPrompt
 from ComfyMockLibrary.engine.servers import MockServer
 
@@ -61,6 +63,34 @@ def _outcome(value: PromptOutcome) -> PromptOutcome:
 
     Attributes: ``prompt_id``, ``result`` (a PromptResult), ``outputs`` (by node id), ``error`` (why it did not
     succeed).
+    """
+    return value
+
+
+def _outage_run(value: OutageRun) -> OutageRun:
+    """An outage that is under way, as `Start Outage` returns it.
+
+    Attributes: ``outage`` (as its file has it), ``server``, ``taken`` (the steps so far), ``is_over``.
+    """
+    if isinstance(value, OutageRun):
+        return value
+    raise ValueError("Give what `Start Outage` returned.")
+
+
+def _outage_result(value: OutageResult) -> OutageResult:
+    """What became of an outage, as `Run Outage` returns it.
+
+    Attributes: ``name``, ``outage`` (as its file has it, with ``title``, ``expectation``, ``report`` and so on),
+    ``server`` (alias), ``steps``, ``seconds``, ``began_at`` and ``ended_at`` (monotonic seconds). A step has
+    ``number``, ``words``, ``outcome``, ``began_at`` and ``ended_at``.
+    """
+    return value
+
+
+def _lossy_run(value: LossyRun) -> LossyRun:
+    """A command that was run with packet loss, as `Run In Lossy Network` returns it.
+
+    Attributes: ``exit_status``, ``output``, ``packets`` (how many there were), ``lost`` (how many of them were lost).
     """
     return value
 
@@ -127,4 +157,7 @@ CONVERTERS: dict[type, Any] = {
     Fault: _fault,
     **quantities.CONVERTERS,
     **triggers.CONVERTERS,
+    LossyRun: _lossy_run,
+    OutageRun: _outage_run,
+    OutageResult: _outage_result,
 }

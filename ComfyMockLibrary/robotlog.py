@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+    from ComfyMockLibrary.engine.outages import OutageRun
     from ComfyMockLibrary.engine.servers import Life, MockServer
     from ComfyMockLibrary.keywords.session import Session
 
@@ -41,6 +42,7 @@ class RobotLog:
         self._session = session
         self._bytes_read: dict[str, int] = {}
         self._events_written: WeakKeyDictionary[ComfyClient, int] = WeakKeyDictionary()
+        self._steps_written: WeakKeyDictionary[OutageRun, int] = WeakKeyDictionary()
 
     def write_news(self) -> None:
         """Logs what has come since the last time."""
@@ -58,6 +60,8 @@ class RobotLog:
                 yield from self._news_of_life(server, life)
         for client in self._session.clients.clients:
             yield from self._news_of_client(client)
+        for run in self._session.outages.all:
+            yield from self._news_of_outage(run)
 
     def _news_of_life(self, server: MockServer, life: Life) -> Iterator[_Line]:
         stamp = ""
@@ -88,3 +92,10 @@ class RobotLog:
         for event in events:
             stamp = event.wall.astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
             yield _Line(stamp, f"Client {client.alias}", str(event), is_detail=event.source == "server")
+
+    def _news_of_outage(self, run: OutageRun) -> Iterator[_Line]:
+        written = self._steps_written.get(run, 0)
+        steps = run.taken[written:]
+        self._steps_written[run] = written + len(steps)
+        for step in steps:
+            yield _Line(step.wall, f"Outage {run.outage.name}", str(step))

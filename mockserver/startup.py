@@ -117,9 +117,12 @@ class _Life:
             self._make_faults().begin_with(self._begins_with)
             await self._make_faults().settled()
         server.start()
+        scenario = self._play_scenario()
         self._report_ready(f"http://{_address(self._settings.control_listen, control_listener.port)}")
         await self._stopping.wait()
 
+        if scenario is not None:
+            scenario.cancel()
         if self._faults is not None:
             self._faults.clear_all()
         self._listener.close()
@@ -134,6 +137,13 @@ class _Life:
             await runner.cleanup()
         self._journal.record("life", state="stopped")
         log.info("stopped")
+
+    def _play_scenario(self) -> asyncio.Task[None] | None:
+        if self._settings.scenario is None:
+            return None
+        from mockserver.outages.scenario import Scenario
+
+        return Scenario(self._settings.scenario, self._make_faults, self._journal, self._listener.port).start()
 
     def _make_faults(self) -> Faults:
         """What sets faults in this life, made when it is first asked for: most lives have none."""

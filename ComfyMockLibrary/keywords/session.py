@@ -16,6 +16,7 @@ from robot.utils import timestr_to_secs
 from ComfyMockLibrary.engine.clients import ClientManager
 from ComfyMockLibrary.engine.control import ControlFailure
 from ComfyMockLibrary.engine.faults import Fault
+from ComfyMockLibrary.engine.outages import OutageRun, OutageRuns
 from ComfyMockLibrary.engine.servers import MockServer, ServerManager
 from ComfyMockLibrary.engine.waiting import ClientWaits
 from ComfyMockLibrary.robotlog import RobotLog
@@ -72,13 +73,14 @@ class Session:
     ) -> None:
         """Only stores: editors make instances too, and give every argument as text."""
         self.clients = ClientManager()
+        self.outages = OutageRuns()
         self.log = RobotLog(self)
         self._timeout = timeout
         self._startup_timeout = startup_timeout
         self._shutdown_timeout = shutdown_timeout
         self._auto_close = auto_close
         self._servers: ServerManager | None = None
-        self._opened: list[tuple[Scope | None, MockServer | ComfyClient]] = []
+        self._opened: list[tuple[Scope | None, MockServer | ComfyClient | OutageRun]] = []
         self._faults: list[tuple[Scope, Fault]] = []
         self._notes: WeakKeyDictionary[ComfyClient, ClientNotes] = WeakKeyDictionary()
 
@@ -136,7 +138,7 @@ class Session:
         for client in self.clients.of_server(server):
             client.journal.set_cursor()
 
-    def opened(self, resource: MockServer | ComfyClient) -> None:
+    def opened(self, resource: MockServer | ComfyClient | OutageRun) -> None:
         """Notes which test or suite has opened something; what is open already stays with the one that opened it."""
         if all(known is not resource for _, known in self._opened):
             self._opened.append((self._scope(), resource))
@@ -149,7 +151,7 @@ class Session:
             self._faults.append((Scope(suite, test), fault))
 
     def close_all_of(self, ends: Callable[[Scope], bool]) -> None:
-        """Closes what was opened in the scopes that end: clients first, then servers, the latest first.
+        """Closes what was opened in the scopes that end: outages first, then clients, then servers, latest first.
 
         Faults end before, so that what lives on is as it was.
         """
@@ -163,14 +165,18 @@ class Session:
 
     def close(self) -> None:
         """Closes everything."""
+        self.outages.close()
         self.clients.close()
         if self._servers is not None:
             self._servers.close()
         self._opened = []
         self._faults = []
 
-    def _close(self, resources: list[MockServer | ComfyClient]) -> None:
+    def _close(self, resources: list[MockServer | ComfyClient | OutageRun]) -> None:
         self._opened = [(scope, known) for scope, known in self._opened if known not in resources]
+        for run in reversed(self.outages.all):
+            if run in resources or run.server in resources:
+                run.abort()
         for client in reversed(self.clients.clients):
             if client in resources:
                 self.clients.close_client(client)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import inspect
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from mockserver.faults import kinds
 from mockserver.version import __version__
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 Json = dict[str, Any]
 
@@ -85,8 +88,9 @@ def document() -> Json:
 def schemas(ref_template: str = "#/$defs/{name}") -> Json:
     """JSON schemas of all kinds of faults, by the names of their classes, with what their fields mean."""
     _, components = msgspec.json.schema_components(kinds.KINDS, ref_template=ref_template)
-    texts = _field_texts()
+    texts = field_texts(kinds)
     for name, schema in components.items():
+        schema.update(_more(name))
         for field, described in schema.get("properties", {}).items():
             text = texts.get((name, field))
             if text is not None:
@@ -94,13 +98,24 @@ def schemas(ref_template: str = "#/$defs/{name}") -> Json:
     return components
 
 
-def _field_texts() -> dict[tuple[str, str], str]:
-    """What the text below each field says, by class and field, inherited ones included."""
+def _more(name: str) -> Json:
+    """What the types do not say: ``kinds.read_fault`` says it in words."""
+    kind, more = getattr(kinds, name), {}
+    if issubclass(kind, kinds.Action):
+        once = {"properties": {"times": {"maximum": 1}}}
+        more["anyOf"] = [once, {"required": ["when"], "properties": {"when": {"type": "object"}}}]
+    if kind is kinds.SendRawFrame:
+        more["oneOf"] = [{"required": [each], "properties": {each: {"type": "string"}}} for each in ("frame", "hex")]
+    return more
+
+
+def field_texts(module: ModuleType) -> dict[tuple[str, str], str]:
+    """What the text below each field of a module's classes says, by class and field, inherited ones included."""
     own: dict[str, dict[str, str]] = {}
-    for statement in ast.parse(inspect.getsource(kinds)).body:
+    for statement in ast.parse(inspect.getsource(module)).body:
         if isinstance(statement, ast.ClassDef):
             own[statement.name] = dict(_texts_of(statement))
-    classes = [value for value in vars(kinds).values() if inspect.isclass(value)]
+    classes = [value for value in vars(module).values() if inspect.isclass(value)]
     return {
         (each.__name__, field): text
         for each in classes

@@ -15,7 +15,7 @@ from mockserver.settings import Pace, Settings, parse_arguments
 DEFAULTS = Settings(life_id="id")
 FOLDER = str(Path(__file__).parent)
 TLS_FILES = ("tls_keyfile", "tls_certfile")
-OPTIONS_NAMED_OTHERWISE = {"pace": "--realtime", "durations": "--duration"}
+OPTIONS_NAMED_OTHERWISE = {"pace": "--realtime", "durations": "--duration", "control_port": "--control-listen"}
 
 
 def parsed(*arguments: str) -> Settings:
