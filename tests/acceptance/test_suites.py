@@ -65,6 +65,7 @@ def expected() -> Counter[str]:
     suites = api.TestSuite.from_file_system(SUITES).suites
     assert {suite.source.name for suite in suites} == {
         "faults.robot",
+        "outages",
         "reconnection.robot",
         "reconnection_simple.robot",
         "validate_mock_server.robot",

@@ -99,11 +99,17 @@ class TestALifeThatDoesNotListen:
         with pytest.raises(ControlFailure, match="does not run: ended with exit status 3"):
             control_of(server).faults()
 
-    def test_it_freezes_while_it_is_asked(self, manager: ServerManager) -> None:
+    def test_it_freezes_while_it_is_asked(self, manager: ServerManager, script: Script) -> None:
         server = manager.start(alias="comfy")
+
+        def freeze(peer: Peer) -> None:
+            manager.freeze(server)
+            peer.wait_for_end()
+
+        server.life.control_url = script(http=freeze).endpoint.url
         began = now()
         with pytest.raises(ControlFailure, match="is frozen"):
-            control_of(server).set_fault({"fault": "freeze"})
+            control_of(server).faults()
         assert now() - began < TIMEOUT / 2
 
     @pytest.mark.parametrize(
