@@ -64,6 +64,8 @@ def expected() -> Counter[str]:
     """How many tests there are, by suite."""
     suites = api.TestSuite.from_file_system(SUITES).suites
     assert {suite.source.name for suite in suites} == {
+        "faults.robot",
+        "outages",
         "reconnection.robot",
         "reconnection_simple.robot",
         "validate_mock_server.robot",
