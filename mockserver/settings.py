@@ -515,8 +515,11 @@ def _addresses(text: str) -> tuple[str, ...]:
 
 
 def _close_code(text: str) -> int:
-    if text.isdecimal() and 1000 <= int(text) <= 4999:
-        return int(text)
+    code = int(text) if text.isdecimal() else 0
+    if code in (1005, 1006, 1015):
+        raise argparse.ArgumentTypeError(f"{code} must not be in a close frame (RFC 6455, 7.4.1); 1001 is usual")
+    if 1000 <= code <= 4999:
+        return code
     raise argparse.ArgumentTypeError(f"{text!r} is no close code; give a number from 1000 to 4999 (RFC 6455, 7.4)")
 
 

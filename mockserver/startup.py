@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import json
 import logging
 import os
 import random
 import signal
 import sys
-import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from mockserver import lifeline
 from mockserver.app import make_app
 from mockserver.comfyui.catalog import NodesFileError
 from mockserver.comfyui.models import ModelsFileError
@@ -38,15 +36,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mockserver")
 
-_PR_SET_PDEATHSIG = 1
-
 
 def run(settings: Settings) -> int:
     """Runs one life to its end and returns its exit status."""
     if settings.seed is None:
         settings = replace(settings, seed=random.SystemRandom().randrange(1 << 32))
     if settings.kill_with_parent:
-        _ask_for_death_with_parent()
+        lifeline.ask_for_death_with_parent()
     logging.basicConfig(
         level=settings.log_level,
         stream=sys.stderr,
@@ -101,7 +97,10 @@ class _Life:
 
     async def run(self) -> None:
         """Serves until it is told to stop."""
-        self._listen_to_signals()
+        signals = [signal.SIGINT]
+        if not self._settings.strict:  # the real server has no handler for SIGTERM and ends by the signal
+            signals.append(signal.SIGTERM)
+        lifeline.stop_on_signals(self._stop, *signals)
         server = ComfyServer(self._settings, Ports(), self._journal)
         public = _runner(make_app(server))
         server.ports.upgraded = self._connections.bind
@@ -163,7 +162,7 @@ class _Life:
         token = self._settings.control_token
         self._journal.record("life", state="ready", port=self._listener.port, control_url=control_url)
         if self._settings.supervised:
-            ready = {
+            ready: dict[str, str | int] = {
                 "port": self._listener.port,
                 "pid": os.getpid(),
                 "life_id": self._settings.life_id,
@@ -171,48 +170,24 @@ class _Life:
             }
             if token is not None:
                 ready["control_token"] = token
-            _say(json.dumps(ready))
-            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever is printed later belongs to the log
-            threading.Thread(
-                target=self._read_orders, args=(asyncio.get_running_loop(),), name="lifeline", daemon=True
-            ).start()
+            lifeline.say_ready(ready)
+            lifeline.hold_lifeline(
+                self._stop, lambda: self._journal.record("life", state="ended", order="end of stdin")
+            )
             log.info("life %s listens on http://%s", self._settings.life_id, where)
         else:
             secure = "" if self._tls is None else "s"
-            _say(
+            lifeline.say(
                 f"Mock ComfyUI {__version__} listens on http{secure}://{where} (websocket ws{secure}://{where}/ws). "
                 "Stop it with Ctrl-C."
             )
             if token is not None:
-                _say(f"Control API: {control_url}/openapi.json with the header Authorization: Bearer {token}")
+                lifeline.say(f"Control API: {control_url}/openapi.json with the header Authorization: Bearer {token}")
 
     def _stop(self, order: str) -> None:
         log.info("stopping: %s", order)
         self._journal.record("life", state="stopping", order=order)
         self._stopping.set()
-
-    def _listen_to_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-
-        def handle(number: int, _frame: object) -> None:
-            # The default action is back from here on: a second signal, of either kind, ends the process at once.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            loop.call_soon_threadsafe(self._stop, signal.Signals(number).name)
-
-        signal.signal(signal.SIGINT, handle)
-        if not self._settings.strict:  # the real server has no handler for SIGTERM and ends by the signal
-            signal.signal(signal.SIGTERM, handle)
-
-    def _read_orders(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Reads orders from stdin; its end is the end of whoever started this life, and so of the life."""
-        unread = b""
-        while data := os.read(sys.stdin.fileno(), 4096):
-            *orders, unread = (unread + data).split(b"\n")
-            if b"stop" in (order.strip() for order in orders):
-                loop.call_soon_threadsafe(self._stop, "stop on stdin")
-        self._journal.record("life", state="ended", order="end of stdin")
-        os._exit(0)
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:
@@ -232,15 +207,3 @@ def _address(host: str, port: int) -> str:
 def _runner(app: web.Application) -> web.AppRunner:
     # Handlers that still run when a life ends are cancelled at once; to aiohttp 0 would mean to wait for them forever.
     return web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.01)
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def _ask_for_death_with_parent() -> None:
-    """Lets the kernel kill this process when the thread that started it ends; nothing else ends a frozen process."""
-    if sys.platform == "linux":
-        libc: Any = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""What a server's journals tell about its clients, whoever they are: requests, sockets, messages, reconnection attempts.
+"""What a server's journals tell about its clients, whoever they are: requests, sockets, messages, attempts.
 
 One list per server over all its lives, read from the journal files, so that a life that is frozen or gone tells as much
 as one that runs. Times are monotonic seconds, the clock of all journals of a machine.
@@ -7,21 +7,22 @@ as one that runs. Times are monotonic seconds, the clock of all journals of a ma
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ComfyMockLibrary.engine.deadline import Deadline, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from typing import TypeVar
 
     from ComfyMockLibrary.engine.servers import MockServer
 
     Found = TypeVar("Found")
+    Made = TypeVar("Made")
 
 Json = dict[str, Any]
 
@@ -169,7 +170,7 @@ class Outage:
     def delays(self) -> list[float]:
         """Seconds from the loss to the first attempt, and from each attempt to the next."""
         moments = [self.lost_at, *(attempt.at for attempt in self.attempts)]
-        return [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
+        return [later - earlier for earlier, later in pairwise(moments)]
 
 
 class Evidence:
@@ -178,6 +179,7 @@ class Evidence:
     def __init__(self, server: MockServer) -> None:
         self._server = server
         self._files: dict[Path, _JournalFile] = {}
+        self._made: dict[str, tuple[Any, list[Any]]] = {}
 
     def records(self, *kinds: str) -> list[tuple[int, Json]]:
         """Records of all lives in order of time, of these kinds or of all, each with the number of its life."""
@@ -189,44 +191,16 @@ class Evidence:
 
     def requests(self) -> list[RecordedRequest]:
         """Every request, oldest first."""
-        answers = {(life, record["request"]): record for life, record in self.records("answer")}
-        return [
-            _request(life, record, answers.get((life, record["request"]))) for life, record in self.records("request")
-        ]
+        return self._unless_unchanged("requests", self._make_requests)
 
     def sockets(self, client_id: str | None = None) -> list[RecordedSocket]:
         """Every websocket, or every one of a client, oldest first."""
-        closed = {(life, record["socket"]): record for life, record in self.records("socket_closed")}
-        flags = {(life, record["socket"]): record["flags"] for life, record in self.records("feature_flags")}
-        handshakes = {(each.life, each.remote): each.headers for each in self.requests() if each.is_handshake}
-        return [
-            self._socket(
-                life,
-                record,
-                closed.get((life, record["socket"])),
-                flags.get((life, record["socket"])),
-                handshakes.get((life, record["remote"]), {}),
-            )
-            for life, record in self.records("socket_opened")
-            if client_id in (None, record["client_id"])
-        ]
+        sockets = self._unless_unchanged("sockets", self._make_sockets)
+        return [each for each in sockets if client_id in (None, each.client_id)]
 
     def messages(self) -> list[RecordedMessage]:
         """Every message either way, oldest first."""
-        owners = {(life, record["socket"]): record["client_id"] for life, record in self.records("socket_opened")}
-        found = []
-        for life, record in self.records("message_sent", "message_received"):
-            if record["kind"] == "message_sent":
-                receivers = tuple(owners[life, number] for number in record["sockets"] if (life, number) in owners)
-                message = RecordedMessage(
-                    life, record["at"], "sent", record["type"], record.get("data"), receivers
-                )
-            else:
-                kind, data = _typed(record["text"])
-                sender = owners.get((life, record["socket"]), "")
-                message = RecordedMessage(life, record["at"], "received", kind, data, (sender,))
-            found.append(message)
-        return found
+        return self._unless_unchanged("messages", self._make_messages)
 
     def attempts(self, client_id: str | None = None) -> list[Attempt]:
         """Attempts to get a websocket, oldest first.
@@ -254,13 +228,58 @@ class Evidence:
                 continue
             following = next((each for each in sockets[position + 1 :] if each.at >= socket.closed_at), None)
             back_at = None if following is None else following.at
-            made = [each for each in attempts if each.at >= socket.closed_at and (back_at is None or each.at <= back_at)]
+            made = [
+                each for each in attempts if each.at >= socket.closed_at and (back_at is None or each.at <= back_at)
+            ]
             found.append(Outage(socket.client_id, socket.closed_at, tuple(made), back_at))
         return found
 
     def wait_for(self, look: Callable[[], Found | None], timeout: float) -> Found | None:
         """Looks until something is found, at the latest once more when the time is over."""
         return wait_until(look, Deadline(timeout), interval=LOOK_INTERVAL)
+
+    def _unless_unchanged(self, name: str, make: Callable[[], list[Made]]) -> list[Made]:
+        """What was made last time, unless there are new records, or a life has ended."""
+        state = (len(self.records()), *(life.is_running for life in self._server.lives))
+        known = self._made.get(name)
+        if known is None or known[0] != state:
+            known = self._made[name] = (state, make())
+        return known[1]
+
+    def _make_requests(self) -> list[RecordedRequest]:
+        answers = {(life, record["request"]): record for life, record in self.records("answer")}
+        return [
+            _request(life, record, answers.get((life, record["request"]))) for life, record in self.records("request")
+        ]
+
+    def _make_sockets(self) -> list[RecordedSocket]:
+        closed = {(life, record["socket"]): record for life, record in self.records("socket_closed")}
+        flags = {(life, record["socket"]): record["flags"] for life, record in self.records("feature_flags")}
+        handshakes = {(each.life, each.remote): each.headers for each in self.requests() if each.is_handshake}
+        return [
+            self._socket(
+                life,
+                record,
+                closed.get((life, record["socket"])),
+                flags.get((life, record["socket"])),
+                handshakes.get((life, record["remote"]), {}),
+            )
+            for life, record in self.records("socket_opened")
+        ]
+
+    def _make_messages(self) -> list[RecordedMessage]:
+        owners = {(life, record["socket"]): record["client_id"] for life, record in self.records("socket_opened")}
+        found = []
+        for life, record in self.records("message_sent", "message_received"):
+            if record["kind"] == "message_sent":
+                receivers = tuple(owners[life, number] for number in record["sockets"] if (life, number) in owners)
+                message = RecordedMessage(life, record["at"], "sent", record["type"], record.get("data"), receivers)
+            else:
+                kind, data = _typed(record["text"])
+                sender = owners.get((life, record["socket"]), "")
+                message = RecordedMessage(life, record["at"], "received", kind, data, (sender,))
+            found.append(message)
+        return found
 
     def _socket(
         self, life: int, opened: Json, closed: Json | None, flags: Any, headers: Mapping[str, str]

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from ComfyMockLibrary.engine import launchers, platform
 from ComfyMockLibrary.engine.deadline import Deadline, pause
 from ComfyMockLibrary.engine.endpoint import Endpoint
+from ComfyMockLibrary.engine.evidence import Evidence
 from ComfyMockLibrary.engine.faults import ServerFaults
 from ComfyMockLibrary.engine.launcher import LaunchedLife, Launcher, LifeSettings, NotReady
+from ComfyMockLibrary.engine.port_watch import PortWatch
 from ComfyMockLibrary.engine.records import file_name, shown
 from ComfyMockLibrary.types import Profile, StopSignal
 
@@ -147,6 +149,26 @@ class MockServer:
         self.seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
         """Seed of the draws of its faults: the first life has this one, each life after it one more."""
         self._holder = holder
+        self.evidence = Evidence(self)
+        """What its journals tell of its clients, over all lives."""
+        self._watch: PortWatch | None = None
+        self._refused: list[float] = []
+
+    @property
+    def refused_attempts(self) -> list[float]:
+        """When clients have tried to connect while the server was down and its port was watched, oldest first."""
+        return [*self._refused, *(self._watch.attempts if self._watch is not None else ())]
+
+    def watch_port(self) -> None:
+        """Resets and remembers every attempt to connect, until the next life begins. Only while the server is down."""
+        if self._watch is None:
+            self._watch = PortWatch(self.port)
+
+    def stop_watching_port(self) -> None:
+        """Lets clients be refused as before."""
+        if self._watch is not None:
+            self._watch.close()
+            self._refused, self._watch = self.refused_attempts, None
 
     @property
     def port(self) -> int:
@@ -295,7 +317,14 @@ class ServerManager:
             self._current = server
             return server
 
-    def kill(self, server: MockServer, how: StopSignal = StopSignal.SIGTERM, shutdown_timeout: float = 5.0) -> int:
+    def kill(
+        self,
+        server: MockServer,
+        how: StopSignal = StopSignal.SIGTERM,
+        shutdown_timeout: float = 5.0,
+        *,
+        watch_attempts: bool = False,
+    ) -> int:
         """Ends a server's life and returns its exit status. One that has ended already stays as it is.
 
         A graceful stop that takes longer than ``shutdown_timeout`` becomes a SIGKILL; so does at once the stop of a
@@ -310,6 +339,8 @@ class ServerManager:
         if status is None:
             raise RuntimeError(f"Process {life.pid} did not end within {shutdown_timeout:g} s of SIGKILL.")
         life.process.release()
+        if watch_attempts:
+            server.watch_port()
         return status
 
     def restart(
@@ -320,9 +351,10 @@ class ServerManager:
         downtime: float = 0.0,
         startup_timeout: float = 10.0,
         shutdown_timeout: float = 5.0,
+        watch_attempts: bool = False,
     ) -> None:
         """Ends a server's life, lets ``downtime`` seconds pass, and starts its next life on the same port."""
-        self.kill(server, how, shutdown_timeout)
+        self.kill(server, how, shutdown_timeout, watch_attempts=watch_attempts)
         pause(downtime)
         self._begin_life(server, Deadline(startup_timeout))
 
@@ -345,6 +377,7 @@ class ServerManager:
         """Ends a server for good: kills it, gives its port back, forgets it."""
         self.kill(server, shutdown_timeout=shutdown_timeout)
         server.faults.close()
+        server.stop_watching_port()
         server._holder.release()
         self._servers.pop(server.alias, None)
         if self._current is server:
@@ -395,6 +428,7 @@ class ServerManager:
         return next(name for name in map("server-{}".format, _server_numbers) if name not in self._servers)
 
     def _begin_life(self, server: MockServer, deadline: Deadline) -> None:
+        server.stop_watching_port()
         number = len(server.lives) + 1
         base = self.directory.absolute() / f"{file_name(server.alias)}-life-{number}"
         base.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Expectations of a client, held against the evidence of a server. Each raises ExpectationFailed with the nearest miss."""
+"""Expectations of a client, held against a server's evidence. Each raises ExpectationFailed with the nearest miss."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ class Verdicts:
             )
         return found
 
-    def should_have_reconnected(self, timeout: float, max_attempts: int | None = None, client_id: str | None = None) -> Outage:
+    def should_have_reconnected(
+        self, timeout: float, max_attempts: int | None = None, client_id: str | None = None
+    ) -> Outage:
         """Waits until the client that has lost its websocket last has one again, in the life that runs now."""
 
         def look() -> Outage | None:
@@ -111,12 +113,14 @@ class Verdicts:
                 "client try more often. While the server is down attempts are seen only with "
                 "`Kill Mock Server    watch_attempts=yes`."
             )
-        expected = [min(_delay(strategy, base, number), maximum or float("inf")) for number in range(1, len(delays) + 1)]
+        expected = [
+            min(_delay(strategy, base, number), maximum or float("inf")) for number in range(1, len(delays) + 1)
+        ]
         if all(abs(seen - wanted) <= tolerance * wanted for seen, wanted in zip(delays, expected, strict=True)):
             return
         raise ExpectationFailed(
-            f"Backoff should be {strategy.value} with delays of {_seconds(expected)} (tolerance {tolerance:.0%}) but the "
-            f"delays were {_seconds(delays)}. {_nearest_strategy(delays)}"
+            f"Backoff should be {strategy.value} with delays of {_seconds(expected)} (tolerance {tolerance:.0%}) "
+            f"but the delays were {_seconds(delays)}. {_nearest_strategy(delays)}"
         )
 
     def prompts_should_have_been_sent_once(self, prompt_id: str | None = None) -> None:
@@ -125,7 +129,9 @@ class Verdicts:
         if prompt_id is not None:
             chosen = next((each for each in sent if prompt_id in (_id_sent(each), _id_given(each))), None)
             if chosen is None:
-                raise self._failure(f"Prompt {prompt_id!r} should have been sent once but was not sent.", "prompts", sent)
+                raise self._failure(
+                    f"Prompt {prompt_id!r} should have been sent once but was not sent.", "prompts", sent
+                )
             sent = [each for each in sent if is_same_prompt(each, chosen)]
         if not sent:
             raise self._failure(
@@ -161,11 +167,12 @@ class Verdicts:
         if found is not None:
             return found
         seen = fitting()
-        often = "" if times is None else f" {times} times"
+        often = "" if times is None else f" {_times(times)}"
         near = [each for each in self._evidence.requests() if each not in seen and _is_near(each, method, path)]
+        answered = "" if status is None else f" answered with {status}"
         raise self._failure(
-            f"Mock server should have received {method.upper()} {path}{'' if status is None else f' answered with {status}'}"
-            f"{often} but has received it {len(seen)} times.",
+            f"Mock server should have received {method.upper()} {path}{answered}{often} but "
+            f"{'has never received it' if not seen else f'has received it {_times(len(seen))}'}.",
             "requests",
             near or self._evidence.requests(),
             came_close=bool(near),
@@ -217,18 +224,21 @@ class Verdicts:
                 "A client without a growing delay between attempts hinders a server that comes back."
             )
 
-    def _failure(
-        self, what: str, things: str, near: Sequence[Any], *, came_close: bool = False
-    ) -> ExpectationFailed:
+    def _failure(self, what: str, things: str, near: Sequence[Any], *, came_close: bool = False) -> ExpectationFailed:
         """A failed expectation with the nearest misses, the latest last, and how the server is."""
         if not near:
             seen = f"No {things} are recorded."
         else:
             latest = "; ".join(_shown(each) for each in near[-_SHOWN:])
             dots = "…; " if len(near) > _SHOWN else ""
-            seen = f"{len(near)} {things} came close: {dots}{latest}." if came_close else f"Recorded {things}: {dots}{latest}."
+            counted = f"1 {things.removesuffix('s')}" if len(near) == 1 else f"{len(near)} {things}"
+            seen = f"{counted} came close: {dots}{latest}." if came_close else f"Recorded {things}: {dots}{latest}."
         parts = [what, seen, *describe_server(self._server), next_step(self._server)]
         return ExpectationFailed(" ".join(part for part in parts if part))
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _shown(thing: Any) -> str:

@@ -97,6 +97,7 @@ class ServerKeywords(Component):
         *,
         signal: StopSignal = StopSignal.SIGTERM,
         shutdown_timeout: timedelta | None = None,
+        watch_attempts: bool = False,
     ) -> int:
         """Ends the server's process, gracefully unless ``signal`` says otherwise, and returns when it has ended.
 
@@ -108,6 +109,8 @@ class ServerKeywords(Component):
           - ``signal``: ``SIGTERM`` stops it with close frames to its clients; ``SIGKILL`` is a crash.
           - ``shutdown_timeout``: Longest time of a graceful stop; after it comes SIGKILL. Library default if left out.
             A frozen server gets SIGKILL at once.
+          - ``watch_attempts``: Record every attempt to connect while the server is down, for `Get Reconnect Attempts`
+            and `Backoff Should Be`. Clients then see a reset instead of a refusal.
 
         *Returns:* The exit status; a negative number is the signal that ended it. Killing a server that has ended
         already is no error.
@@ -119,7 +122,9 @@ class ServerKeywords(Component):
         """
         target = self.session.servers.get(server)
         self.session.set_cursors(target)
-        status = self.session.servers.kill(target, signal, self.session.shutdown_timeout_or(shutdown_timeout))
+        status = self.session.servers.kill(
+            target, signal, self.session.shutdown_timeout_or(shutdown_timeout), watch_attempts=watch_attempts
+        )
         logger.info(f"{target.alias}: life {len(target.lives)} ended with {platform.describe_exit(status)}.")
         return status
 
@@ -132,6 +137,7 @@ class ServerKeywords(Component):
         downtime: timedelta = timedelta(),
         startup_timeout: timedelta | None = None,
         shutdown_timeout: timedelta | None = None,
+        watch_attempts: bool = False,
     ) -> MockServer:
         """Ends the server's life and begins its next one on the same port; a stopped server is only started.
 
@@ -144,6 +150,7 @@ class ServerKeywords(Component):
           - ``downtime``: How long the server stays down, for example ``500 ms``.
           - ``startup_timeout``: Longest time until it is ready. Library default if left out.
           - ``shutdown_timeout``: Longest time of a graceful stop. Library default if left out.
+          - ``watch_attempts``: Record attempts to connect during the downtime, as `Kill Mock Server` does.
 
         *Returns:* The server.
 
@@ -162,6 +169,7 @@ class ServerKeywords(Component):
             downtime=downtime.total_seconds(),
             startup_timeout=self.session.startup_timeout_or(startup_timeout),
             shutdown_timeout=self.session.shutdown_timeout_or(shutdown_timeout),
+            watch_attempts=watch_attempts,
         )
         self._log_life(target)
         return target

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import json
 import uuid
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
 from mockserver import frames
 from mockserver.comfyui import messages
 from mockserver.comfyui.messages import AnyMessage, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mockserver.comfyui.ports import Ports
     from mockserver.journal import Journal
@@ -34,10 +35,17 @@ NOBODY = ""
 """A sid that no socket can have: what goes to it is a message all the same, to whoever watches the publisher."""
 
 
-def encode(message: AnyMessage) -> bytes:
-    """The message as one websocket frame."""
+def encode(message: AnyMessage, window_bits: int = 0) -> bytes:
+    """The message as one websocket frame, compressed if the client's window has any bits."""
     opcode = frames.TEXT if isinstance(message, Message) else frames.BINARY
+    if window_bits:
+        return frames.compressed_frame(opcode, message.payload(), window_bits)
     return frames.frame(opcode, message.payload())
+
+
+def _framed(message: AnyMessage) -> Callable[[int], bytes]:
+    """Encodes the message for windows of a size when the first client needs it, and once for all clients that do."""
+    return functools.cache(functools.partial(encode, message))
 
 
 class Socket:
@@ -56,20 +64,35 @@ class Socket:
         self.is_mute = False
         """Whether nothing more is sent on it, although it stays open."""
         self.feature_flags: Json = {}
+        self.ended_with: int | None = None
+        """Close code of the connection, where it ended in a way that aiohttp has no code for."""
         self._request = request
         self._may_negotiate = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its connection can be written to."""
+        return self.transport is not None and not self.transport.is_closing()
 
     @property
     def transport(self) -> asyncio.Transport | None:
         """What it is written to; None once the connection is lost."""
         return self._request.transport
 
+    @property
+    def window_bits(self) -> int:
+        """Size of the window in which its messages are compressed, as was agreed with the client. 0: they are not."""
+        return int(self.response.compress)
+
+    @property
+    def close_code(self) -> int | None:
+        """Close code of the connection: ours if the client was wrong, else the client's. None while it is open."""
+        return self.response.close_code if self.ended_with is None else self.ended_with
+
     async def write(self, data: bytes) -> None:
         """Writes bytes and waits while the transport is paused, as the real one does. A dead socket takes nothing."""
-        transport = self.transport
-        if transport is None or transport.is_closing() or self.is_closing or self.is_mute:
+        if not self.put(data):
             return
-        transport.write(data)
         protocol = self._request.protocol
         if protocol._paused:
             try:
@@ -80,23 +103,33 @@ class Socket:
     @property
     def closed_by(self) -> str:
         """Who has ended it: ``server`` or ``client`` by a close frame, else it was ``lost``."""
-        if self.is_closing or self.response.close_code in _FAILURES:
+        if self.is_closing or self.close_code in _FAILURES:
             return "server"
-        return "lost" if self.response.close_code in (None, 1006) else "client"
+        return "lost" if self.close_code in (None, WSCloseCode.ABNORMAL_CLOSURE) else "client"
+
+    def put(self, data: bytes) -> bool:
+        """Writes bytes at once, also where the transport is paused. False if the socket takes nothing any more."""
+        transport = self.transport
+        if transport is None or transport.is_closing() or self.is_closing or self.is_mute:
+            return False
+        transport.write(data)
+        return True
 
     async def close(self, code: int, reason: str) -> None:
         """Sends a close frame, after which nothing is sent any more, and waits until the client has answered it."""
-        transport = self.transport
-        if transport is not None and not transport.is_closing():
-            transport.write(frames.close_frame(code, reason))
-        self.is_closing = True
+        self.begin_close(code, reason)
         if self.handler is not None:
             await asyncio.wait([self.handler])
+
+    def begin_close(self, code: int, reason: str) -> None:
+        """Sends a close frame, after which nothing is sent any more."""
+        self.put(frames.close_frame(code, reason))
+        self.is_closing = True
 
     async def finish(self) -> None:
         """Ends the connection: answers the client's close frame, unless that is itself an answer."""
         transport = self.transport
-        if not self.is_closing:
+        if not self.is_closing and not self.is_mute:
             await self.response.close(drain=False)
         elif transport is not None:
             transport.close()
@@ -190,6 +223,8 @@ class Sockets:
             if self._ports.closing is not None:
                 await self._ports.closing(socket)
             await socket.finish()
+        except ConnectionError:  # the client has gone while aiohttp answered a ping of its
+            socket.ended_with = WSCloseCode.ABNORMAL_CLOSURE
         finally:
             self._registered.pop(sid, None)
             del self._open[socket.number]
@@ -197,7 +232,7 @@ class Sockets:
                 "socket_closed",
                 socket=socket.number,
                 client_id=sid,
-                code=response.close_code,
+                code=socket.close_code,
                 closed_by=socket.closed_by,
             )
             if self._ports.socket is not None:
@@ -211,6 +246,8 @@ class Sockets:
 
     async def _receive(self, socket: Socket, received: Any, flags: Json) -> None:
         if received.type is WSMsgType.ERROR:  # too long or no valid frame; the socket is closed already
+            if isinstance(received.data, WebSocketError):  # whose code aiohttp has forgotten, once it has sent it
+                socket.ended_with = received.data.code
             return
         if received.type is WSMsgType.PING:
             await self._answer_ping(socket, received.data)
@@ -239,9 +276,16 @@ class Sockets:
     async def deliver(self, message: AnyMessage, receivers: Sequence[Socket]) -> None:
         """Sends a message to sockets at once, not through the publisher."""
         self._record_sent(message, receivers)
-        frame = encode(message)
+        frame_of = _framed(message)
         for socket in receivers:
-            await socket.write(frame)
+            await socket.write(frame_of(socket.window_bits))
+
+    def put(self, message: AnyMessage, receivers: Sequence[Socket]) -> None:
+        """Sends a message to sockets without waiting for any of them."""
+        self._record_sent(message, receivers)
+        frame_of = _framed(message)
+        for socket in receivers:
+            socket.put(frame_of(socket.window_bits))
 
     def _record_sent(self, message: AnyMessage, receivers: Sequence[Socket]) -> None:
         numbers = [socket.number for socket in receivers]

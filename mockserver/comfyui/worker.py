@@ -67,6 +67,7 @@ class Worker:
         self._prompt_queued = asyncio.Event()
         self._free_memory = False
         self._time_computed = 0.0
+        self._pause: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
         """Tells the worker that a prompt was queued."""
@@ -81,6 +82,11 @@ class Worker:
         running = self._queue.running
         if running is not None and prompt_id in (None, running.prompt_id):
             self._interrupted = True
+
+    def cut_short(self) -> None:
+        """Ends the stretch of work that the prompt which runs is in."""
+        if self._pause is not None:
+            self._pause.cancel()
 
     def node_running_for(self, client_id: str) -> str | None:
         """The node that runs now in a prompt of this client."""
@@ -162,9 +168,17 @@ class Worker:
         # What was computed since the last stretch of work has taken a part of this one's time already.
         rest, self._time_computed = work.seconds - self._time_computed, 0.0
         if rest > 0:
-            await asyncio.sleep(rest)
+            await self._take(rest)
         if work.then_updates:
             self._stop_if_interrupted()
+
+    async def _take(self, seconds: float) -> None:
+        self._pause = asyncio.ensure_future(asyncio.sleep(seconds))
+        try:
+            await asyncio.wait([self._pause])
+        finally:
+            self._pause.cancel()
+            self._pause = None
 
     def _stop_if_interrupted(self) -> None:
         if self._interrupted:

@@ -6,8 +6,10 @@ It is described by the document that it serves itself at ``/openapi.json``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import ipaddress
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +34,8 @@ HOLDING = {
 }
 """Faults that hold something, by what they hold."""
 
-MAX_BODY = 64 * 1024 * 1024
+MAX_BODY = 8 * 1024 * 1024
+"""Longest body in bytes."""
 
 
 class ControlApi:
@@ -53,6 +56,7 @@ class ControlApi:
                 "port": self._port,
                 "strict": settings.strict,
                 "seed": settings.seed,
+                "tasks": len(asyncio.all_tasks()),
                 "sockets": len(self._server.sockets),
                 "queue_remaining": self._server.queue.remaining,
                 "journal": None if settings.journal is None else str(settings.journal),
@@ -69,22 +73,28 @@ class ControlApi:
         """All faults, and how they stand."""
         return web.json_response({"faults": [each.as_json() for each in self._faults().registry.all()]})
 
-    async def post_faults(self, request: web.Request) -> web.Response:
-        """Sets a fault, or several that all are right."""
-        from mockserver.faults.kinds import FaultError, read_fault
+    async def post_faults(self, request: web.Request) -> web.StreamResponse:
+        """Sets a fault, or several that all are right. One that ends or freezes the life does so after the answer."""
+        from mockserver.faults.kinds import EndsOrFreezes, FaultError, SlowStart, read_fault
 
         body = await _json(request)
-        descriptions = body if isinstance(body, list) else [body]
-        faults = self._faults()
+        registry = self._faults().registry
         try:
-            wanted = [read_fault(each) for each in descriptions]
-            faults.registry.check_ids(wanted)
-            standing = [faults.set(each) for each in wanted]
+            wanted = [read_fault(each) for each in (body if isinstance(body, list) else [body])]
+            standing = registry.set_all(wanted, but=EndsOrFreezes | SlowStart)
         except FaultError as failure:
             raise _error(400, str(failure)) from None
-        await faults.settled()
+        await self._faults().settled()
         described = [each.as_json() for each in standing]
-        return web.json_response(described if isinstance(body, list) else described[0], status=201)
+        answer = web.json_response(described if isinstance(body, list) else described[0], status=201)
+        held = [each for each in standing if each.fault.when is None and isinstance(each.fault, EndsOrFreezes)]
+        if held:
+            with contextlib.suppress(ConnectionError):  # whoever asks need not stay for the answer
+                await answer.prepare(request)
+                await answer.write_eof()
+        for each in held:
+            registry.begin(each)
+        return answer
 
     async def get_fault(self, request: web.Request) -> web.Response:
         """One fault, and how it stands."""
@@ -99,9 +109,7 @@ class ControlApi:
 
     async def delete_faults(self, _request: web.Request) -> web.Response:
         """Clears all faults."""
-        registry = self._faults().registry
-        cleared = [each for each in registry.all() if each.state != "ended"]
-        registry.clear_all()
+        cleared = self._faults().registry.clear_all()
         await self._faults().settled()
         return web.json_response({"faults": [each.as_json() for each in cleared]})
 
@@ -109,25 +117,20 @@ class ControlApi:
         """Lets go on what is held: executions, the network, or both (``{"what": "execution"}``, ``"network"``)."""
         body = await _json(request) if request.can_read_body else {}
         what = body.get("what") if isinstance(body, dict) else body
-        names = {
-            None: ("hold_execution", "hold_network"),
-            "execution": ("hold_execution",),
-            "network": ("hold_network",),
-        }
-        if what not in names:
+        if not isinstance(what, str | None) or what not in HOLDING:
             raise _error(400, f"what is {what!r}; give 'execution' or 'network', or leave it out for both.")
-        released = self._faults().release(names[what])
+        released = self._faults().release(HOLDING[what])
         return web.json_response({"faults": [each.as_json() for each in released]})
 
     async def get_journal(self, request: web.Request) -> web.Response:
         """Records from position ``since`` on; with ``kind`` only those; ``wait`` seconds for one if there is none."""
-        since, wait = _number(request, "since", 0), _number(request, "wait", 0.0)
+        since, wait = int(_number(request, "since")), _number(request, "wait")
         kind = request.query.get("kind")
         journal = self._server.journal
         deadline = asyncio.get_running_loop().time() + min(wait, LONGEST_WAIT)
         while True:
             journal.appended.clear()
-            first, records = journal.since(int(since))
+            first, records = journal.since(min(since, len(journal)))
             wanted = [each for each in records if kind in (None, each["kind"])]
             left = deadline - asyncio.get_running_loop().time()
             if wanted or left <= 0:
@@ -151,7 +154,7 @@ def make_control_app(
 ) -> web.Application:
     """The application behind ``control_url``. ``port`` is the public one; ``token`` is asked of everybody."""
     api = ControlApi(server, port, faults)
-    app = web.Application(middlewares=[_guard(token)], client_max_size=MAX_BODY)
+    app = web.Application(middlewares=[_say_errors_in_json, _guard(token)], client_max_size=MAX_BODY)
     app.router.add_get("/life", api.get_life)
     app.router.add_get("/openapi.json", api.get_document)
     app.router.add_get("/faults", api.get_faults)
@@ -173,20 +176,44 @@ def _guard(token: str | None) -> Any:
         if origin is not None and origin != f"http://{request.host}":
             raise _error(403, "The control API answers no page of another origin.")
         if token is None and not _is_loopback(request.host):
-            raise _error(403, "The control API answers on loopback only, under a loopback name.")
-        if token is not None and not hmac.compare_digest(
-            request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode()
-        ):
-            raise _error(401, "The control API wants the header Authorization: Bearer TOKEN.")
+            raise _error(403, "The control API answers on loopback only, under a loopback name such as 127.0.0.1.")
+        given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
+        if token is not None and not hmac.compare_digest(given, f"Bearer {token}".encode()):
+            raise _error(
+                401,
+                "The control API wants the header Authorization: Bearer TOKEN, with the token of the ready line or "
+                "of --control-token.",
+                **{"WWW-Authenticate": "Bearer"},
+            )
         return await handler(request)
 
     return guard
 
 
+@web.middleware
+async def _say_errors_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What aiohttp itself answers, in the form of all other errors."""
+    try:
+        return await handler(request)
+    except web.HTTPMethodNotAllowed as answer:
+        allowed = ", ".join(sorted(answer.allowed_methods))
+        answer.text = _dumps({"error": f"{request.path} takes {allowed}. All of it is described at /openapi.json."})
+        failure: web.HTTPException = answer
+    except web.HTTPRequestEntityTooLarge as answer:
+        answer.text = _dumps({"error": f"The body is too long; {MAX_BODY} bytes are allowed."})
+        failure = answer
+    except web.HTTPNotFound as answer:
+        if answer.content_type == "application/json":
+            raise
+        failure = _error(404, f"There is no {request.path}. What there is is described at /openapi.json.")
+    failure.content_type = "application/json"
+    raise failure
+
+
 def _is_loopback(host: str) -> bool:
     """Whether a Host header names this machine to itself: a page that has rebound its own name does not."""
     name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-    name = name.strip("[]")
+    name = name.strip("[]").lower()
     try:
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
@@ -195,35 +222,31 @@ def _is_loopback(host: str) -> bool:
 
 async def _json(request: web.Request) -> Any:
     try:
-        return await request.json()
-    except ValueError:
-        raise _error(400, "The body is no JSON.") from None
+        return json.loads(await request.read())
+    except (ValueError, RecursionError) as failure:
+        raise _error(400, f"The body is no JSON: {failure}.") from None
 
 
-def _number(request: web.Request, name: str, default: float) -> float:
-    text = request.query.get(name)
-    if text is None:
-        return default
+def _number(request: web.Request, name: str) -> float:
+    text = request.query.get(name, "0")
     try:
         number = float(text)
     except ValueError:
         number = -1.0
     if not 0 <= number < float("inf"):
-        raise _error(400, f"{name}={text!r} is no number from 0 on.")
+        raise _error(400, f"{name}={text!r} is no number; give one from 0 on.")
     return number
 
 
 def _dumps(value: Any) -> str:
-    import json
-
     return json.dumps(value, default=str)
 
 
-def _error(status: int, message: str) -> web.HTTPException:
+def _error(status: int, message: str, **headers: str) -> web.HTTPException:
     kinds: dict[int, type[web.HTTPException]] = {
         400: web.HTTPBadRequest,
         401: web.HTTPUnauthorized,
         403: web.HTTPForbidden,
         404: web.HTTPNotFound,
     }
-    return kinds[status](text=_dumps({"error": message}), content_type="application/json")
+    return kinds[status](text=_dumps({"error": message}), content_type="application/json", headers=headers)

@@ -90,11 +90,23 @@ def schemas(ref_template: str = "#/$defs/{name}") -> Json:
     _, components = msgspec.json.schema_components(kinds.KINDS, ref_template=ref_template)
     texts = field_texts(kinds)
     for name, schema in components.items():
+        schema.update(_more(name))
         for field, described in schema.get("properties", {}).items():
             text = texts.get((name, field))
             if text is not None:
                 described["description"] = text
     return components
+
+
+def _more(name: str) -> Json:
+    """What the types do not say: ``kinds.read_fault`` says it in words."""
+    kind, more = getattr(kinds, name), {}
+    if issubclass(kind, kinds.Action):
+        once = {"properties": {"times": {"maximum": 1}}}
+        more["anyOf"] = [once, {"required": ["when"], "properties": {"when": {"type": "object"}}}]
+    if kind is kinds.SendRawFrame:
+        more["oneOf"] = [{"required": [each], "properties": {each: {"type": "string"}}} for each in ("frame", "hex")]
+    return more
 
 
 def field_texts(module: ModuleType) -> dict[tuple[str, str], str]:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from mockserver.faults.kinds import Event, MessageFault, RequestFault
 
+NO_MESSAGES = ("connected", "disconnected", "request")
+"""Events that are no messages."""
+
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")
 
 
@@ -66,7 +69,7 @@ def is_message(name: str, node: Any, prompt_id: str | None, value: float | None,
     if name == TERMINAL:
         named = occurrence.event in _ENDS or (occurrence.event == "executing" and occurrence.node is None)
     else:
-        named = name in ("*", occurrence.event)
+        named = name == occurrence.event or (name == "*" and occurrence.event not in NO_MESSAGES)
     return (
         named
         and (node is UNSET or node == occurrence.node)

@@ -15,7 +15,6 @@ from mockserver.faults.kinds import (
     LoseOutputFiles,
     NodeFault,
     PromptFault,
-    SkipHistory,
 )
 from mockserver.network.draws import Direction
 
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
     from mockserver.comfyui.execution import Step
     from mockserver.comfyui.folders import Folders
     from mockserver.comfyui.queue import History, PromptQueue, QueueItem
+    from mockserver.comfyui.worker import Worker
+    from mockserver.faults.background import Background
+    from mockserver.faults.forgotten import Forgotten
     from mockserver.faults.registry import Registry, Standing
 
 Json = dict[str, Any]
@@ -39,90 +41,118 @@ _TYPES = {"OutOfMemoryError": "torch.OutOfMemoryError"}
 class ExecutionFaults:
     """The ports of execution and history."""
 
-    def __init__(self, registry: Registry, queue: PromptQueue, history: History, folders: Folders) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        forgotten: Forgotten,
+        background: Background,
+        queue: PromptQueue,
+        history: History,
+        worker: Worker,
+        folders: Folders,
+    ) -> None:
         self._registry = registry
+        self._forgotten = forgotten
+        self._background = background
         self._queue = queue
         self._history = history
+        self._worker = worker
         self._folders = folders
-        self.forgotten: set[str] = set()
-        """Ids of prompts about which nothing is said any more."""
-        self._woken = asyncio.Event()
+        self._held: asyncio.Future[None] | None = None
+        """What the prompt that runs waits for, where it is held."""
+        self._late: set[str] = set()
+        """Ids of prompts that the history does not know yet."""
 
     async def step(self, item: QueueItem, step: Step) -> None:
         """Strikes where a node works: fails, interrupts or holds it."""
         if not isinstance(step, Work):
             return
-        if item.prompt_id in self.forgotten:
-            raise Interrupted
-        for standing, fault in self._registry.active(NodeFault):
-            if _is_at(fault, item, step) and standing.is_struck(Direction.to_client, item.client_id or ""):
-                self._registry.strike(
-                    standing, client_id=item.client_id, prompt_id=item.prompt_id, node=step.node, value=step.value
-                )
-                await self._strike(standing, fault, item)
+        self._stop_if_forgotten(item)
+        due = [
+            (standing, fault)
+            for standing, fault in self._registry.active(NodeFault)
+            if _is_at(fault, item, step) and standing.is_due(Direction.to_client, item.client_id or "")
+        ]
+        for standing, fault in due:
+            self._registry.strike(
+                standing, client_id=item.client_id, prompt_id=item.prompt_id, node=step.node, value=step.value
+            )
+            if isinstance(fault, FailPrompt):
+                raise _failure(fault)
+            if isinstance(fault, InterruptPrompt):
+                raise Interrupted
+            await self._hold(standing)
+            self._stop_if_forgotten(item)
 
-    async def _strike(self, standing: Standing, fault: NodeFault, item: QueueItem) -> None:
-        if isinstance(fault, FailPrompt):
-            raise _failure(fault)
-        if isinstance(fault, InterruptPrompt):
-            raise Interrupted
-        assert isinstance(fault, HoldExecution)
-        await self._wait_for_release(standing, item)
-
-    async def _wait_for_release(self, standing: Standing, item: QueueItem) -> None:
-        """Until the fault ends, or the prompt is forgotten meanwhile."""
-        released = asyncio.ensure_future(standing.ended.wait())
+    async def _hold(self, standing: Standing) -> None:
+        """Until the fault is cleared, or the prompt is forgotten meanwhile."""
+        self._held = asyncio.ensure_future(standing.pause())
         try:
-            while not released.done() and item.prompt_id not in self.forgotten:
-                self._woken.clear()
-                woken = asyncio.ensure_future(self._woken.wait())
-                await asyncio.wait({released, woken}, return_when=asyncio.FIRST_COMPLETED)
-                woken.cancel()
+            await asyncio.wait([self._held])
         finally:
-            released.cancel()
-        if item.prompt_id in self.forgotten:
+            self._held.cancel()
+            self._held = None
+
+    def _stop_if_forgotten(self, item: QueueItem) -> None:
+        if item.prompt_id in self._forgotten:
             raise Interrupted
 
     async def history(self, item: QueueItem, entry: Json) -> Json | None:
         """The entry to write, or None to write none now."""
-        if item.prompt_id in self.forgotten:
+        if item.prompt_id in self._forgotten:
             return None
-        for standing, fault in self._registry.active(PromptFault):
-            if fault.prompt_id not in (None, item.prompt_id) or fault.who.client_id not in (None, item.client_id):
-                continue
-            if not standing.is_struck(Direction.to_client, item.client_id or ""):
-                continue
+        due = [
+            (standing, fault)
+            for standing, fault in self._registry.active(PromptFault)
+            if fault.prompt_id in (None, item.prompt_id)
+            and fault.who.client_id in (None, item.client_id)
+            and standing.is_due(Direction.to_client, item.client_id or "")
+        ]
+        for standing, fault in due:
             self._registry.strike(standing, client_id=item.client_id, prompt_id=item.prompt_id)
             if isinstance(fault, LoseOutputFiles):
                 self._delete_files(entry["outputs"])
                 continue
             if isinstance(fault, DelayHistory):
-                asyncio.get_running_loop().call_later(fault.delay, self._history.add, item.prompt_id, entry)
-            else:
-                assert isinstance(fault, SkipHistory)
+                self._late.add(item.prompt_id)
+                self._background.add(self._add_late(standing, fault, item.prompt_id, entry))
             return None
         return entry
 
-    def forget_prompt(self, prompt_id: str | None) -> str | None:
-        """Forgets a prompt wherever it is; the one that runs if none is named. Returns its id."""
-        running = self._queue.running
+    async def _add_late(self, standing: Standing, fault: DelayHistory, prompt_id: str, entry: Json) -> None:
+        await standing.pause(fault.delay)
+        if prompt_id in self._late:
+            self._late.discard(prompt_id)
+            self._history.add(prompt_id, entry)
+
+    def forget_prompt(self, prompt_id: str | None) -> list[str]:
+        """Forgets a prompt wherever it is; the one that runs if none is named. Returns its id, if it is known."""
+        running = None if self._queue.running is None else self._queue.running.prompt_id
         if prompt_id is None:
-            if running is None:
-                return None
-            prompt_id = running.prompt_id
-        if running is not None and running.prompt_id == prompt_id:
-            self.forgotten.add(prompt_id)
-            self._woken.set()
-        self._queue.delete(prompt_id)
+            prompt_id = running
+        if prompt_id is None:
+            return []
+        is_known = prompt_id == running or prompt_id in self._late or bool(self._history.get(prompt_id))
+        if prompt_id == running:
+            self._forgotten.add(prompt_id)
+            self._worker.cut_short()
+            if self._held is not None:
+                self._held.cancel()
+        is_known |= self._queue.delete(prompt_id)
         self._history.delete([prompt_id])
-        return prompt_id
+        self._late.discard(prompt_id)
+        return [prompt_id] if is_known else []
 
     def lose_queue(self) -> list[str]:
         """Forgets every prompt that waits or runs. Returns their ids."""
         lost = [item.prompt_id for item in self._queue.waiting]
         self._queue.clear()
-        running = self.forget_prompt(None)
-        return lost if running is None else [running, *lost]
+        return [*self.forget_prompt(None), *lost]
+
+    def lose_history(self) -> None:
+        """Forgets every prompt that has ended."""
+        self._late.clear()
+        self._history.clear()
 
     def _delete_files(self, outputs: Json) -> None:
         for output in outputs.values():

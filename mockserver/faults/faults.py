@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mockserver.comfyui.messages import Message
 from mockserver.faults import process, websocket
+from mockserver.faults.background import Background
 from mockserver.faults.execution import ExecutionFaults
+from mockserver.faults.forgotten import Forgotten
 from mockserver.faults.http import HttpFaults
 from mockserver.faults.kinds import (
     CloseSockets,
@@ -39,11 +39,11 @@ from mockserver.faults.registry import Registry
 from mockserver.network.connections import Who as NetworkWho
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Sequence
 
     from mockserver.comfyui.server import ComfyServer
     from mockserver.comfyui.sockets import Socket
-    from mockserver.faults.events import Occurrence
     from mockserver.faults.registry import Standing
     from mockserver.listening import Listener
     from mockserver.network.connections import Connections
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 EVERYBODY = NetworkWho()
+
+SomeSocketFault = TypeVar("SomeSocketFault", CloseSockets, SendRawFrame, SendMessage)
 
 
 class Faults:
@@ -68,18 +70,39 @@ class Faults:
         self._server = server
         self._connections = connections
         self._stop = stop
-        self._background: set[asyncio.Task[Any]] = set()
         self._taken_over: dict[str, Standing] = {}
+        self._forgotten = Forgotten(self._settle)
+        background = Background()
         self.registry = Registry(server.journal, seed, self._carry_out, self._settle)
-        self._execution = ExecutionFaults(self.registry, server.queue, server.history, server.folders)
-        self._messages = MessageFaults(self.registry, self._execution.forgotten)
-        self._websocket = websocket.WebsocketFaults(self.registry, self._messages)
+        self._execution = ExecutionFaults(
+            self.registry,
+            self._forgotten,
+            background,
+            server.queue,
+            server.history,
+            server.worker,
+            server.folders,
+        )
+        self._messages = MessageFaults(self.registry, self._forgotten, background)
+        self._websocket = websocket.WebsocketFaults(self.registry, self._messages, background)
         self._http = HttpFaults(self.registry)
         self._network = NetworkFaults(self.registry, connections, listener)
-
-    def set(self, fault: Fault) -> Standing:
-        """Sets a fault. Raises FaultError."""
-        return self.registry.set(fault)
+        self._deeds: dict[type[Fault], Callable[[Any], Json | None]] = {
+            Crash: lambda _: process.crash(self._transports()),
+            Exit: lambda fault: process.end(fault.status),
+            Freeze: lambda fault: process.freeze(fault.thaw_after),
+            Stop: lambda _: self._stop("fault stop"),
+            SlowStart: self._start_slowly,
+            ResetConnections: self._network.close,
+            EndConnections: self._network.close,
+            HalfCloseConnections: self._network.close,
+            CloseSockets: lambda fault: self._to_sockets(fault, websocket.close),
+            SendRawFrame: lambda fault: self._to_sockets(fault, websocket.send_raw),
+            SendMessage: lambda fault: self._to_sockets(fault, self._send_message),
+            LoseQueue: lambda _: {"prompts": self._execution.lose_queue()},
+            ForgetPrompt: lambda fault: {"prompts": self._execution.forget_prompt(fault.prompt_id)},
+            LoseHistory: lambda _: self._execution.lose_history(),
+        }
 
     async def settled(self) -> None:
         """Waits until what was set and cleared is in force on the network too."""
@@ -87,11 +110,7 @@ class Faults:
 
     def begin_with(self, faults: Sequence[Fault]) -> None:
         """Sets the faults that a life begins with. Raises FaultError."""
-        self.registry.check_ids(faults)
-        for fault in faults:
-            standing = self.registry.set(fault)
-            if isinstance(fault, SlowStart):
-                self._start_slowly(standing, fault)
+        self.registry.set_all(faults)
 
     def release(self, names: Sequence[str]) -> list[Standing]:
         """Clears the faults of these kinds that hold something."""
@@ -108,7 +127,7 @@ class Faults:
     def _settle(self) -> None:
         """Attaches to the ports while any fault is set, and only then."""
         ports = self._server.ports
-        quiet = self.registry.is_quiet and not self._execution.forgotten
+        quiet = self.registry.is_quiet and not self._forgotten
         ports.request = None if quiet else self._http.answer
         ports.upgrade = None if quiet else self._websocket.upgrade
         ports.socket = None if quiet else self._websocket.socket
@@ -131,62 +150,31 @@ class Faults:
                 self.registry.strike(standing, client_id, client_id=client_id)
         self._taken_over = taken
 
-    def _start_slowly(self, standing: Standing, fault: SlowStart) -> None:
-        self.registry.strike(standing)
-        ready_after = fault.refused + fault.unavailable
+    def _carry_out(self, standing: Standing) -> Json:
+        return self._deeds[type(standing.fault)](standing.fault) or {}
+
+    def _start_slowly(self, fault: SlowStart) -> Json:
+        """Sets the faults that a slow start consists of."""
+        parts: list[Fault] = []
         if fault.refused:
-            self.set(RefuseConnections(id=f"{standing.id}.refused", seconds=fault.refused))
+            parts.append(RefuseConnections(seconds=fault.refused))
         if fault.unavailable:
-            self.set(FailRequest(id=f"{standing.id}.requests", status=503, seconds=ready_after))
-            self.set(RefuseUpgrade(id=f"{standing.id}.upgrades", seconds=ready_after))
-        self.registry.end_done(standing)
+            until_ready = fault.refused + fault.unavailable
+            parts += [FailRequest(status=503, seconds=until_ready), RefuseUpgrade(status=503, seconds=until_ready)]
+        return {"faults": [each.id for each in self.registry.set_all(parts)]}
 
-    def _carry_out(self, standing: Standing, _occurrence: Occurrence | None) -> Json:
-        fault = standing.fault
-        if isinstance(fault, Crash):
-            process.crash([each.transport for each in self._connections.matching(EVERYBODY)])
-        elif isinstance(fault, Exit):
-            os._exit(fault.status)
-        elif isinstance(fault, Freeze):
-            process.freeze(fault.thaw_after)
-        elif isinstance(fault, Stop):
-            self._stop(f"fault {standing.id}")
-        elif isinstance(fault, ResetConnections | EndConnections | HalfCloseConnections):
-            return self._network.close(fault)
-        elif isinstance(fault, CloseSockets):
-            sockets = self._sockets(fault.who)
-            self._keep(websocket.close(fault, sockets))
-            return {"sockets": [socket.number for socket in sockets]}
-        elif isinstance(fault, SendRawFrame):
-            sockets = self._sockets(fault.who)
-            websocket.send_raw(fault, sockets)
-            return {"sockets": [socket.number for socket in sockets]}
-        elif isinstance(fault, SendMessage):
-            sockets = self._sockets(fault.who)
-            message = Message(fault.type, fault.data)
-            self._keep([asyncio.ensure_future(self._server.sockets.deliver(message, sockets))])
-            return {"sockets": [socket.number for socket in sockets]}
-        else:
-            return self._forget(fault)
-        return {}
+    def _send_message(self, fault: SendMessage, sockets: list[Socket]) -> None:
+        self._server.sockets.put(Message(fault.type, fault.data), sockets)
 
-    def _forget(self, fault: Fault) -> Json:
-        if isinstance(fault, LoseQueue):
-            return {"prompts": self._execution.lose_queue()}
-        if isinstance(fault, ForgetPrompt):
-            prompt_id = self._execution.forget_prompt(fault.prompt_id)
-            return {"prompts": [] if prompt_id is None else [prompt_id]}
-        assert isinstance(fault, LoseHistory)
-        self._server.history.clear()
-        return {}
+    def _to_sockets(self, fault: SomeSocketFault, do: Callable[[SomeSocketFault, list[Socket]], None]) -> Json:
+        sockets = self._sockets(fault.who)
+        do(fault, sockets)
+        return {"sockets": [socket.number for socket in sockets]}
+
+    def _transports(self) -> list[asyncio.Transport]:
+        """All that was written to, directly or through something that stands before a connection."""
+        sockets = [each.transport for each in self._server.sockets.open if each.transport is not None]
+        return [*sockets, *(each.transport for each in self._connections.matching(EVERYBODY))]
 
     def _sockets(self, who: Who) -> list[Socket]:
-        return [
-            socket for socket in self._server.sockets.open if concerns(who, socket.sid, socket.ordinal, socket.number)
-        ]
-
-    def _keep(self, tasks: Sequence[asyncio.Task[Any]]) -> None:
-        """Holds on to tasks until they are done: the loop itself would not."""
-        for task in tasks:
-            self._background.add(task)
-            task.add_done_callback(self._background.discard)
+        return [socket for socket in self._server.sockets.open if concerns(who, socket)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -38,8 +38,8 @@ def client_of(request: web.Request) -> str:
 
 
 def headers_of_refusal(retry_after: float | None) -> dict[str, str]:
-    """``Retry-After`` in whole seconds, where one is given."""
-    return {} if retry_after is None else {"Retry-After": str(round(retry_after))}
+    """``Retry-After`` in whole seconds (RFC 9110, section 10.2.3), where one is given."""
+    return {} if retry_after is None else {"Retry-After": str(math.ceil(retry_after))}
 
 
 class HttpFaults:
@@ -55,17 +55,17 @@ class HttpFaults:
         occurrence = Occurrence("request", client_of(request), {"method": request.method, "path": request.path})
         self._registry.notice(occurrence, "before")
         self._registry.notice(occurrence, "after")
-        for standing, fault in self._registry.active(RequestFault):
-            if self._strikes(standing, fault, request):
-                return await self._strike(standing, fault, request, handler)
-        return await handler(request)
+        due = [each for each in self._registry.active(RequestFault) if self._is_due(*each, request)]
+        if not due:
+            return await handler(request)
+        return await self._strike(*due[0], request, handler)
 
-    def _strikes(self, standing: Standing, fault: RequestFault, request: web.Request) -> bool:
+    def _is_due(self, standing: Standing, fault: RequestFault, request: web.Request) -> bool:
         client = client_of(request)
-        if fault.who.client_id not in (None, client):
-            return False
-        return is_request(fault.method, fault.path, request.method, request.path) and standing.is_struck(
-            Direction.to_server, client
+        return (
+            fault.who.client_id in (None, client)
+            and is_request(fault.method, fault.path, request.method, request.path)
+            and standing.is_due(Direction.to_server, client)
         )
 
     async def _strike(
@@ -79,12 +79,12 @@ class HttpFaults:
                 headers={"Content-Type": fault.content_type, **headers_of_refusal(fault.retry_after)},
             )
         if isinstance(fault, HangRequest):
-            await standing.ended.wait()
+            await standing.pause()
             return await handler(request)
         if isinstance(fault, DelayRequest):
-            await asyncio.sleep(fault.delay)
+            await standing.pause(fault.delay)
             return await handler(request)
-        return await _alter(fault, request, await _answer_of(handler, request))
+        return await _alter(standing, fault, request, await _answer_of(handler, request))
 
 
 async def _answer_of(handler: Handler, request: web.Request) -> web.StreamResponse:
@@ -94,7 +94,11 @@ async def _answer_of(handler: Handler, request: web.Request) -> web.StreamRespon
         return answer
 
 
-async def _alter(fault: RequestFault, request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
+async def _alter(
+    standing: Standing, fault: RequestFault, request: web.Request, answer: web.StreamResponse
+) -> web.StreamResponse:
+    if isinstance(answer, web.FileResponse) and not answer._path.is_file():
+        return answer  # aiohttp itself answers 404 to that
     body = _body_of(answer)
     headers = {name: value for name, value in answer.headers.items() if name not in _OF_THE_CONNECTION}
     if isinstance(fault, EmptyAnswer):
@@ -109,7 +113,7 @@ async def _alter(fault: RequestFault, request: web.Request, answer: web.StreamRe
         await started.prepare(request)
         for start in range(0, len(body), fault.size):
             await started.write(body[start : start + fault.size])
-            await asyncio.sleep(fault.delay)
+            await standing.pause(fault.delay)
         return started
     assert isinstance(fault, TruncateAnswer | ResetRequest)
     kept = len(body) // 2 if fault.keep is None else min(fault.keep, len(body))

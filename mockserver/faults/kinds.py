@@ -6,6 +6,8 @@ of the control API and of outages are made of these classes.
 
 from __future__ import annotations
 
+import difflib
+import json
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import msgspec
@@ -16,21 +18,33 @@ Length = Annotated[int, Meta(ge=0, description="Bytes.")]
 Count = Annotated[int, Meta(ge=1)]
 Probability = Annotated[float, Meta(ge=0, le=1, description="From 0 to 1.")]
 Status = Annotated[int, Meta(ge=200, le=599, description="HTTP status.")]
+HeaderValue = Annotated[str, Meta(pattern=r"^[ -~]*(?!\s)$", description="Printable ASCII.")]
 Direction = Literal["to_client", "to_server", "both"]
 Moment = Literal["before", "after"]
 Distribution = Literal["fixed", "uniform", "normal", "lognormal", "pareto"]
+
+LONGEST_REASON = 123
+"""Longest reason of a close frame in bytes."""
 
 TERMINAL = "terminal"
 """Stands for every message that ends a prompt: success, error, interrupted, and ``executing`` with node null."""
 
 
-class Who(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Client(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Whom a fault concerns. Everybody if nothing is given."""
 
     client_id: str | None = None
-    """The client with this ``clientId``."""
+    """The client with this ``clientId``; of requests without one, those from this address."""
+
+
+class Who(Client, frozen=True, kw_only=True):
+    """Whose connections a fault concerns. Everybody's if nothing is given."""
+
     connection: Count | None = None
-    """The n-th connection of that client in this life; without ``client_id`` the n-th that was accepted."""
+    """The n-th connection of that client in this life; without ``client_id`` the n-th that was accepted.
+
+    Where a fault is about websockets, only these are counted.
+    """
 
 
 class Event(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -62,7 +76,7 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     outlives_restart: ClassVar[bool] = False
     """Whether it concerns the network, which is still disturbed when the server comes back."""
 
-    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}(?!\s)$")] | None = None
     """Its handle; made from its name if left out."""
     when: Event | None = None
     """The event at which it begins; at once if left out."""
@@ -92,10 +106,13 @@ class Matching(State, frozen=True, kw_only=True):
     nth: Count | None = None
     """The n-th match is the first that it strikes; without ``times`` the only one."""
     times: Count | None = None
-    """How often it strikes before it ends; always if left out."""
+    """How often it strikes; always if left out."""
     probability: Probability = 1.0
     """Share of the matches that it strikes, drawn with the seed."""
-    who: Who = Who()
+    who: Client = Client()
+
+    holds: ClassVar[bool] = False
+    """Whether what it has struck is held until it is cleared, so that it does not end with its last strike."""
 
 
 # Process
@@ -131,8 +148,15 @@ class Freeze(Action, frozen=True, kw_only=True, tag="freeze"):
     """Time after which it goes on; until it is thawed if left out."""
 
 
+EndsOrFreezes = Crash | Exit | Freeze
+"""After these the process does not go on, at least not at once."""
+
+
 class SlowStart(Fault, frozen=True, kw_only=True, tag="slow_start"):
-    """The next lives take their time: connections are refused, then requests answered with 503, then all is well."""
+    """A life takes its time to start: connections are refused, then requests answered with 503, then all is well.
+
+    It begins with a life that begins with it (``--faults``); set in a life that runs, it is for later ones.
+    """
 
     level: ClassVar[str] = "process"
     outlives_restart: ClassVar[bool] = True
@@ -141,7 +165,7 @@ class SlowStart(Fault, frozen=True, kw_only=True, tag="slow_start"):
     unavailable: Seconds = 0.0
     """How long requests and handshakes are answered with 503 after that."""
     times: Count = 1
-    """How many lives start like this."""
+    """How many lives start like this, where somebody starts the next ones with it."""
 
 
 # Listener
@@ -297,6 +321,7 @@ class HangUpgrade(Matching, frozen=True, kw_only=True, tag="hang_upgrade"):
     """A websocket handshake is accepted by TCP and answered by nobody, until the fault ends."""
 
     level: ClassVar[str] = "websocket"
+    holds: ClassVar[bool] = True
     outlives_restart: ClassVar[bool] = True
 
 
@@ -305,7 +330,7 @@ class CloseSockets(Action, frozen=True, kw_only=True, tag="close_sockets"):
 
     level: ClassVar[str] = "websocket"
     code: Annotated[int, Meta(ge=0, le=65_535)] = 1001
-    reason: Annotated[str, Meta(max_length=123)] = ""
+    reason: Annotated[str, Meta(max_length=LONGEST_REASON)] = ""
     who: Who = Who()
 
 
@@ -316,6 +341,7 @@ class Pong(Matching, frozen=True, kw_only=True, tag="pong"):
     answer: Literal["none", "late", "wrong"] = "none"
     delay: Seconds = 0.0
     """How late."""
+    who: Who = Who()
 
 
 FrameName = Literal[
@@ -342,7 +368,8 @@ class SendRawFrame(Action, frozen=True, kw_only=True, tag="send_raw_frame"):
     level: ClassVar[str] = "websocket"
     frame: FrameName | None = None
     """A frame that breaks RFC 6455, or one that a client must take although it is rare."""
-    hex: Annotated[str, Meta(pattern=r"^([0-9a-fA-F]{2}\s*)*$")] | None = None
+    hex: Annotated[str, Meta(pattern=r"^([0-9a-fA-F]{2} *)*(?!\s)$")] | None = None
+    """Any bytes, for example ``88 02 03 e8``."""
     size: Annotated[int, Meta(ge=1, le=1 << 30)] = 16 * 1024 * 1024
     """Payload of ``oversized`` and ``oversized_announced``."""
     who: Who = Who()
@@ -361,6 +388,7 @@ class MessageFault(Matching, frozen=True, kw_only=True):
     prompt_id: str | None = None
     value: float | None = None
     """Value of a ``progress`` message."""
+    who: Who = Who()
 
 
 class DropMessage(MessageFault, frozen=True, kw_only=True, tag="drop_message"):
@@ -383,6 +411,7 @@ class DelayMessage(MessageFault, frozen=True, kw_only=True, tag="delay_message")
 class ReorderMessage(MessageFault, frozen=True, kw_only=True, tag="reorder_message"):
     """Messages are sent behind later ones."""
 
+    holds: ClassVar[bool] = True
     behind: Count = 1
     """How many later messages of the same client go first."""
 
@@ -414,7 +443,7 @@ class FailRequest(RequestFault, frozen=True, kw_only=True, tag="fail_request"):
     status: Status = 500
     retry_after: Seconds | None = None
     body: str = ""
-    content_type: str = "text/plain"
+    content_type: HeaderValue = "text/plain"
 
 
 class DelayRequest(RequestFault, frozen=True, kw_only=True, tag="delay_request"):
@@ -425,6 +454,8 @@ class DelayRequest(RequestFault, frozen=True, kw_only=True, tag="delay_request")
 
 class HangRequest(RequestFault, frozen=True, kw_only=True, tag="hang_request"):
     """Requests get no answer until the fault ends."""
+
+    holds: ClassVar[bool] = True
 
 
 class TruncateAnswer(RequestFault, frozen=True, kw_only=True, tag="truncate_answer"):
@@ -453,7 +484,7 @@ class EmptyAnswer(RequestFault, frozen=True, kw_only=True, tag="empty_answer"):
 class WrongContentType(RequestFault, frozen=True, kw_only=True, tag="wrong_content_type"):
     """Answers have their body, under another content type."""
 
-    content_type: str = "text/html; charset=utf-8"
+    content_type: HeaderValue = "text/html; charset=utf-8"
 
 
 class ResetRequest(RequestFault, frozen=True, kw_only=True, tag="reset_request"):
@@ -489,10 +520,11 @@ class InterruptPrompt(NodeFault, frozen=True, kw_only=True, tag="interrupt_promp
 
 
 class HoldExecution(NodeFault, frozen=True, kw_only=True, tag="hold_execution"):
-    """The prompt stands still at the node until the fault is cleared."""
+    """The prompt stands still at the node until the fault is cleared; an interrupt takes effect only then."""
 
+    holds: ClassVar[bool] = True
     value: Annotated[int, Meta(ge=0)] = 0
-    """How many updates of its progress the node has reported before."""
+    """How many updates of its progress the node has reported before; fewer than it reports in all."""
 
 
 class LoseQueue(Action, frozen=True, kw_only=True, tag="lose_queue"):
@@ -523,7 +555,7 @@ class PromptFault(Matching, frozen=True, kw_only=True):
 
 
 class DelayHistory(PromptFault, frozen=True, kw_only=True, tag="delay_history"):
-    """The history knows a prompt only some time after its last message."""
+    """The history knows a prompt later than its messages say."""
 
     delay: Seconds
 
@@ -616,27 +648,41 @@ BY_NAME = {name_of(kind): kind for kind in KINDS}
 
 def read_fault(description: Any) -> Fault:
     """A fault from JSON values. Raises FaultError."""
-    if not isinstance(description, dict) or "fault" not in description:
+    name = description.get("fault") if isinstance(description, dict) else None
+    if not isinstance(name, str):
         raise FaultError('A fault is an object that names its kind under "fault", for example {"fault": "crash"}.')
-    name = description["fault"]
     if name not in BY_NAME:
-        raise FaultError(f"There is no fault {name!r}. Known: {', '.join(BY_NAME)}.")
+        raise FaultError(f"There is no fault {name!r}. {_advice(name, list(BY_NAME))}")
+    kind = BY_NAME[name]
     try:
-        fault: Fault = msgspec.convert(description, BY_NAME[name])
+        json.dumps(description, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        raise FaultError(
+            f"{name}: give finite numbers, text without lone surrogates, and no endless nesting."
+        ) from None
+    try:
+        fault: Fault = msgspec.convert(description, kind)
     except msgspec.ValidationError as failure:
-        raise FaultError(f"{name}: {failure}") from None
-    _check(fault)
+        raise FaultError(f"{name}: {failure}. Fields: {', '.join(kind.__struct_fields__)}.") from None
+    except OverflowError:
+        raise FaultError(f"{name}: a number is too large.") from None
+    _check(name, fault)
     return fault
 
 
-def _check(fault: Fault) -> None:
-    """What no schema says."""
+def _advice(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."
+
+
+def _check(name: str, fault: Fault) -> None:
+    """What the types do not say."""
     if isinstance(fault, Action) and fault.times > 1 and fault.when is None:
-        raise FaultError(f"{name_of(type(fault))}: times needs an event under when, at which it happens again")
+        raise FaultError(f"{name}: times needs an event under when, at which it happens again.")
     if isinstance(fault, SendRawFrame) and (fault.frame is None) == (fault.hex is None):
-        raise FaultError("send_raw_frame: give either frame, a name, or hex, the bytes")
-    if isinstance(fault, CloseSockets) and len(fault.reason.encode()) > 123:
-        raise FaultError("close_sockets: a reason has at most 123 bytes (RFC 6455, section 5.5)")
+        raise FaultError(f"{name}: give either frame, a name, or hex, the bytes.")
+    if isinstance(fault, CloseSockets) and len(fault.reason.encode()) > LONGEST_REASON:
+        raise FaultError(f"{name}: a reason has at most {LONGEST_REASON} bytes (RFC 6455, section 5.5); shorten it.")
 
 
 def as_json(fault: Fault) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,16 +24,21 @@ def crash(transports: Iterable[asyncio.Transport]) -> None:
     Does not give way to anything else meanwhile, so that nothing can be sent afterwards. Without the wait a client
     that is itself sending would lose what it has not received yet, since the kernel then resets the connection.
     """
-    wait_for_delivery(transports, DELIVERY_TIMEOUT)
+    wait_for_delivery(transports)
     os.kill(os.getpid(), signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
 
 
-def wait_for_delivery(transports: Iterable[asyncio.Transport], timeout: float) -> None:
+def end(status: int) -> NoReturn:
+    """Ends this process at once with an exit status, without a word to anybody."""
+    os._exit(status)
+
+
+def wait_for_delivery(transports: Iterable[asyncio.Transport], timeout: float = DELIVERY_TIMEOUT) -> None:
     """Blocks until the clients' systems have acknowledged what was written, except those that are stalled."""
     deadline = time.monotonic() + timeout
     waiting = [each for each in transports if not each.is_closing() and each.get_write_buffer_size() == 0]
-    while waiting and time.monotonic() < deadline:
-        waiting = [each for each in waiting if _unacknowledged(each) > 0]
+    while (waiting := [each for each in waiting if _unacknowledged(each) > 0]) and time.monotonic() < deadline:
+        os.sched_yield()
 
 
 def _unacknowledged(transport: asyncio.Transport) -> int:
@@ -54,28 +59,28 @@ def freeze(thaw_after: float | None) -> None:
     """Stops this process. A frozen process cannot thaw itself, so another one does it where a time is given."""
     if sys.platform == "win32":
         raise RuntimeError("Windows has no signal that freezes a process.")
-    if thaw_after is not None:
-        _send_later(os.getpid(), signal.SIGCONT, thaw_after)
+    alarm = None if thaw_after is None else _set_alarm(thaw_after)
     os.kill(os.getpid(), signal.SIGSTOP)
+    # Here it has been thawed, by the alarm or by somebody else.
+    if alarm is not None:
+        alarm.communicate()
 
 
-def _send_later(pid: int, number: signal.Signals, delay: float) -> None:
-    """Starts a process that waits and sends a signal. It asks whether the process is still the one it was."""
-    program = (
-        "import os, psutil, sys, time\n"
-        "pid, number, delay, born = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])\n"
-        "time.sleep(delay)\n"
-        "if psutil.pid_exists(pid) and psutil.Process(pid).create_time() == born: os.kill(pid, number)\n"
-    )
-    import psutil
+_ALARM = """
+import os, select, signal, sys
+pause = float(sys.argv[2])
+while not select.select([0], [], [], pause)[0]:
+    os.kill(int(sys.argv[1]), signal.SIGCONT)
+    pause = 0.05
+"""
+"""Wakes a process until it closes the pipe. The pipe's end is also that of the process, whose id is nobody's then."""
 
-    born = psutil.Process(pid).create_time()
-    arguments = [str(pid), str(int(number)), str(delay), repr(born)]
-    subprocess.Popen(
-        [sys.executable, "-c", program, *arguments],
-        stdin=subprocess.DEVNULL,
+
+def _set_alarm(delay: float) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _ALARM, str(os.getpid()), str(delay)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        close_fds=True,
     )

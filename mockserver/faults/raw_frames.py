@@ -11,6 +11,14 @@ from mockserver import frames
 if TYPE_CHECKING:
     from mockserver.faults.kinds import FrameName
 
+LAST_WORDS: tuple[FrameName | None, ...] = (
+    "truncated",
+    "oversized_announced",
+    "length_63_bits",
+    "one_byte_close",
+)
+"""Frames after which a server says nothing more."""
+
 _TEXT = json.dumps({"type": "mock_fragments", "data": {"text": "one byte in each fragment"}}).encode()
 _MASK = b"\x01\x02\x03\x04"
 

@@ -6,29 +6,19 @@ What a kind of fault does stands elsewhere; the registry only calls it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mockserver.faults.events import Occurrence, is_expected
-from mockserver.faults.kinds import (
-    Action,
-    Crash,
-    Exit,
-    Fault,
-    FaultError,
-    Freeze,
-    Matching,
-    SlowStart,
-    State,
-    as_json,
-    name_of,
-)
+from mockserver.faults.kinds import Action, EndsOrFreezes, Fault, FaultError, Matching, State, as_json, name_of
 from mockserver.network.draws import Direction, Draws
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Sequence, Set
+    from types import UnionType
 
     from mockserver.faults.kinds import Moment
     from mockserver.journal import Journal
@@ -54,32 +44,38 @@ class Standing:
     state: Literal["waiting", "active", "ended"] = "waiting"
     seen: int = 0
     """Events of the kind it waits for."""
+    begun: int = 0
+    """At how many of them it began, or will after its delay."""
     strikes: int = 0
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
     _matches: Counter[str] = field(default_factory=Counter)
     _struck: Counter[str] = field(default_factory=Counter)
     _drawn: Counter[tuple[str, int]] = field(default_factory=Counter)
-    timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
-    def is_struck(self, direction: Direction, client: str, connection: int = 1, count_by: str = "") -> bool:
-        """Whether this match of a matching fault is one that it strikes. ``count_by`` names what nth and times count.
+    @property
+    def waits_for_events(self) -> bool:
+        """Whether there is still an event at which it will begin."""
+        if self.fault.when is None or self.state == "ended":
+            return False
+        return self.begun < (self.fault.times if isinstance(self.fault, Action) else 1)
 
-        Each match draws once from the stream of its client and connection, so that nobody else shifts its draws.
+    def is_due(self, direction: Direction, client: str, connection: int = 1, count_by: str = "") -> bool:
+        """Counts a match, and says whether the fault strikes there. ``count_by`` names what nth and times count.
+
+        Whoever asks must ask all faults that match, also when one of them has answered yes: each match draws once from
+        the stream of its client and connection, so that neither another client nor another fault shifts the draws.
         """
         fault = self.fault
         assert isinstance(fault, Matching)
         self._matches[count_by] += 1
         position = self._drawn[client, connection]
         self._drawn[client, connection] += 1
-        limit = 1 if fault.times is None and fault.nth is not None else fault.times
-        if self._matches[count_by] < (fault.nth or 1) or (limit is not None and self._struck[count_by] >= limit):
+        if self._matches[count_by] < (fault.nth or 1) or self.is_used_up(count_by):
             return False
-        if fault.probability < 1:
-            draw = Draws(self.seed, client, connection, direction, self.id).at(position)
-            if draw >= fault.probability:
-                return False
-        self._struck[count_by] += 1
-        return True
+        if fault.probability == 1:
+            return True
+        return Draws(self.seed, client, connection, direction, self.id).at(position) < fault.probability
 
     def is_used_up(self, count_by: str = "") -> bool:
         """Whether it has struck as often as it may."""
@@ -88,6 +84,28 @@ class Standing:
             return False
         limit = 1 if fault.times is None and fault.nth is not None else fault.times
         return limit is not None and self._struck[count_by] >= limit
+
+    def note_strike(self, count_by: str = "") -> None:
+        """Counts a strike."""
+        self.strikes += 1
+        self._struck[count_by] += 1
+
+    def is_over(self, count_by: str = "") -> bool:
+        """Whether the strike just noted was its last, so that it ends: not one that holds, nor one that counts for each
+        client on its own, unless it is about one client only."""
+        fault = self.fault
+        if not isinstance(fault, Matching) or fault.holds or count_by not in ("", fault.who.client_id):
+            return False
+        return self.is_used_up(count_by)
+
+    async def pause(self, seconds: float | None = None) -> None:
+        """Holds whoever calls this for so long, and not longer than until the fault is cleared."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._released.wait(), seconds)
+
+    def release(self) -> None:
+        """Lets go on what it holds."""
+        self._released.set()
 
     def as_json(self) -> Json:
         """How it stands, for the control API."""
@@ -101,7 +119,7 @@ class Registry:
         self,
         journal: Journal,
         seed: int,
-        carry_out: Callable[[Standing, Occurrence | None], Json],
+        carry_out: Callable[[Standing], Json],
         settle: Callable[[], None],
     ) -> None:
         """``carry_out`` does what an action does; ``settle`` adapts the ports to the faults that are active now."""
@@ -109,7 +127,8 @@ class Registry:
         self._journal = journal
         self._carry_out = carry_out
         self._settle = settle
-        self._standing: dict[str, Standing] = {}
+        self._live: dict[str, Standing] = {}
+        self._ended: dict[str, Standing] = {}
         self._numbers: Counter[str] = Counter()
         self._active: tuple[Standing, ...] = ()
         self._waiting: tuple[Standing, ...] = ()
@@ -119,36 +138,56 @@ class Registry:
 
     def set(self, fault: Fault) -> Standing:
         """Sets a fault. Raises FaultError if its id is taken by one that has not ended."""
-        self.check_ids([fault])
-        seed = self.seed if fault.seed is None else fault.seed
-        standing = Standing(fault, self._id(fault), seed, next(self._orders))
-        self._standing.pop(standing.id, None)
-        self._standing[standing.id] = standing
-        self._journal.record("fault_set", fault=standing.id, seed=standing.seed, description=as_json(fault))
-        if fault.when is None:
-            self._begin_after(standing, None)
+        return self.set_all([fault])[0]
+
+    def set_all(self, faults: Sequence[Fault], *, but: type[Fault] | UnionType | None = None) -> list[Standing]:
+        """Sets faults, or none of them where it raises FaultError.
+
+        One of the kinds ``but`` that would begin at once does not: it waits for ``begin``.
+        """
+        self._check_ids(faults)
+        given = {fault.id for fault in faults}
+        wanted = []
+        for fault in faults:
+            seed = self.seed if fault.seed is None else fault.seed
+            standing = Standing(fault, fault.id or self._new_id(fault, given), seed, next(self._orders))
+            self._ended.pop(standing.id, None)
+            self._live[standing.id] = standing
+            self._journal.record("fault_set", fault=standing.id, seed=standing.seed, description=as_json(fault))
+            wanted.append(standing)
         self._changed()
-        self._forget_old()
-        return standing
+        for standing in wanted:
+            if standing.fault.when is None and (but is None or not isinstance(standing.fault, but)):
+                self.begin(standing)
+        return wanted
+
+    def begin(self, standing: Standing) -> None:
+        """Begins a fault that waits for no event, after the time that it says."""
+        self._begin_after(standing, None)
 
     def clear(self, fault_id: str) -> Standing:
-        """Ends a fault, if it has not ended by itself. Raises KeyError."""
-        standing = self._standing[fault_id]
+        """Ends a fault, if it has not ended by itself, and lets go on what it holds. Raises KeyError."""
+        standing = self.get(fault_id)
         self._end(standing, "cleared")
+        standing.release()
         return standing
 
-    def clear_all(self, reason: Reason = "cleared") -> None:
-        """Ends all faults, the latest first."""
-        for standing in reversed(list(self._standing.values())):
+    def clear_all(self, reason: Reason = "cleared") -> list[Standing]:
+        """Ends all faults, the latest first. Returns those that had not ended, in the order in which they were set."""
+        cleared = list(self._live.values())
+        for standing in reversed(cleared):
             self._end(standing, reason)
+        for standing in self._ended.values():
+            standing.release()
+        return cleared
 
     def get(self, fault_id: str) -> Standing:
         """One fault. Raises KeyError."""
-        return self._standing[fault_id]
+        return self._live[fault_id] if fault_id in self._live else self._ended[fault_id]
 
     def all(self) -> list[Standing]:
         """All faults in the order in which they were set; those that ended long ago are forgotten."""
-        return list(self._standing.values())
+        return sorted((*self._live.values(), *self._ended.values()), key=lambda each: each.order)
 
     # For those who ask at the ports
 
@@ -161,64 +200,62 @@ class Registry:
         """Whether no fault is active or waits."""
         return not self._active and not self._waiting
 
-    @property
-    def waiting(self) -> tuple[Standing, ...]:
-        """Those that wait for an event."""
-        return self._waiting
-
     def strike(self, standing: Standing, count_by: str = "", **details: Any) -> None:
         """Notes that a fault has struck; it ends if that was the last time."""
-        standing.strikes += 1
+        standing.note_strike(count_by)
         self._journal.record("fault_struck", fault=standing.id, strike=standing.strikes, **details)
-        if not count_by and standing.is_used_up():
+        if standing.is_over(count_by):
             self._end(standing, "times")
 
     def notice(self, occurrence: Occurrence, moment: Moment) -> None:
         """Begins the faults that wait for this event. Where one ends the process this does not return."""
         for standing in self._waiting:
             event = standing.fault.when
-            if event is None or event.moment != moment or not is_expected(event, occurrence):
+            if event is None or not standing.waits_for_events:
+                continue
+            if event.moment != moment or not is_expected(event, occurrence):
                 continue
             standing.seen += 1
-            if standing.seen < event.nth:
-                continue
-            self._begin_after(standing, occurrence)
+            if standing.seen >= event.nth:
+                standing.begun += 1
+                self._begin_after(standing, occurrence)
 
     def _begin_after(self, standing: Standing, occurrence: Occurrence | None) -> None:
         if standing.fault.after > 0:
             loop = asyncio.get_running_loop()
             standing.timers.append(loop.call_later(standing.fault.after, self._begin, standing, occurrence))
+            self._changed()
         else:
             self._begin(standing, occurrence)
 
     def _begin(self, standing: Standing, occurrence: Occurrence | None) -> None:
-        fault = standing.fault
         if standing.state == "ended":
             return
-        if isinstance(fault, Action):
-            standing.strikes += 1
-            cause = _cause(occurrence)
-            if isinstance(fault, Crash | Exit | Freeze):  # afterwards nobody is there to note it
-                self._journal.record("fault_struck", fault=standing.id, strike=standing.strikes, **cause)
-                self._carry_out(standing, occurrence)
-            else:
-                done = self._carry_out(standing, occurrence)
-                self._journal.record("fault_struck", fault=standing.id, strike=standing.strikes, **cause, **done)
-            if standing.strikes >= fault.times:
-                self._end(standing, "done")
-            return
-        if standing.state == "active" or isinstance(fault, SlowStart):
-            return
+        if isinstance(standing.fault, State):
+            self._begin_state(standing, standing.fault, occurrence)
+        else:
+            self._act(standing, occurrence)
+
+    def _begin_state(self, standing: Standing, fault: State, occurrence: Occurrence | None) -> None:
         standing.state = "active"
         self._journal.record("fault_begun", fault=standing.id, **_cause(occurrence))
-        if isinstance(fault, State) and fault.seconds is not None:
+        if fault.seconds is not None:
             loop = asyncio.get_running_loop()
             standing.timers.append(loop.call_later(fault.seconds, self._end, standing, "seconds"))
         self._changed()
 
-    def end_done(self, standing: Standing) -> None:
-        """Ends a fault that has done what it is for."""
-        self._end(standing, "done")
+    def _act(self, standing: Standing, occurrence: Occurrence | None) -> None:
+        fault = standing.fault
+        standing.note_strike()
+        strike = {"fault": standing.id, "strike": standing.strikes, **_cause(occurrence)}
+        if isinstance(fault, EndsOrFreezes):  # afterwards nobody is there to note it
+            self._journal.record("fault_struck", **strike)
+            self._carry_out(standing)
+        else:
+            done = self._carry_out(standing)
+            self._journal.record("fault_struck", **strike, **done)
+        if not isinstance(fault, Action) or standing.strikes >= fault.times:
+            self._end(standing, "done")
 
     def _end(self, standing: Standing, reason: Reason) -> None:
         if standing.state == "ended":
@@ -226,40 +263,36 @@ class Registry:
         standing.state = "ended"
         for timer in standing.timers:
             timer.cancel()
-        self._changed()
+        del self._live[standing.id]
+        self._ended[standing.id] = standing
+        for forgotten in list(self._ended)[:-KEPT_ENDED]:
+            del self._ended[forgotten]
         self._journal.record("fault_ended", fault=standing.id, reason=reason, strikes=standing.strikes)
-        standing.ended.set()
+        self._changed()
+        if reason != "times":  # what was struck the last time still takes as long as it was to take
+            standing.release()
 
     def _changed(self) -> None:
         """Swaps one immutable set of faults for another: there is no moment without rules."""
-        self._active = tuple(each for each in self._standing.values() if each.state == "active")
-        self._waiting = tuple(
-            each for each in self._standing.values() if each.state != "ended" and each.fault.when is not None
-        )
+        self._active = tuple(each for each in self._live.values() if each.state == "active")
+        self._waiting = tuple(each for each in self._live.values() if each.waits_for_events)
         self._settle()
 
-    def check_ids(self, faults: Sequence[Fault]) -> None:
-        """Makes sure that the ids of these faults are free, and not given twice. Raises FaultError."""
+    def _check_ids(self, faults: Sequence[Fault]) -> None:
         given = [fault.id for fault in faults if fault.id is not None]
         for fault_id in given:
-            known = self._standing.get(fault_id)
-            if given.count(fault_id) > 1 or (known is not None and known.state != "ended"):
+            if given.count(fault_id) > 1:
+                raise FaultError(f"The id {fault_id!r} is given twice. Give another one, or none.")
+            if fault_id in self._live:
                 raise FaultError(f"The fault {fault_id!r} is set already. Clear it first, or give another id.")
 
-    def _id(self, fault: Fault) -> str:
-        if fault.id is not None:
-            return fault.id
+    def _new_id(self, fault: Fault, given: Set[str | None]) -> str:
         name = name_of(type(fault))
         while True:
             self._numbers[name] += 1
             made = f"{name}-{self._numbers[name]}"
-            if made not in self._standing:
+            if made not in self._live and made not in self._ended and made not in given:
                 return made
-
-    def _forget_old(self) -> None:
-        ended = [each.id for each in self._standing.values() if each.state == "ended"]
-        for fault_id in ended[:-KEPT_ENDED]:
-            del self._standing[fault_id]
 
 
 def _cause(occurrence: Occurrence | None) -> Json:

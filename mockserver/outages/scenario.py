@@ -86,11 +86,11 @@ class Scenario:
             return
         self._cursor = self._look()
         if step.fault is not None:
-            self._faults().set(read_fault(self._recorded.filled(as_json(step.fault))))
+            self._faults().registry.set(read_fault(self._recorded.filled(as_json(step.fault))))
         elif step.clear is not None:
             self._clear(step.cleared)
         elif step.freeze is not None:
-            self._faults().set(Freeze(thaw_after=_thaw_after(step, following)))
+            self._faults().registry.set(Freeze(thaw_after=_thaw_after(step, following)))
         elif step.queue_prompt is not None:
             await self._queue(step.queue_prompt)
         elif step.kill is not None or step.restart is not None:

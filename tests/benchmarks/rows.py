@@ -41,6 +41,12 @@ servers.close()
 """
 
 
+def bare_python() -> Iterator[float]:
+    """python -c "print()" """
+    while True:
+        yield _until_first_line("-c", "print(flush=True)")
+
+
 def bare_aiohttp() -> Iterator[float]:
     """python -c "import aiohttp.web" """
     while True:
@@ -114,6 +120,7 @@ GROUPS: dict[str, tuple[int, list[Row]]] = {
     "restart": (
         100,
         [
+            (bare_python, "ms"),
             (restart_sigkill, "ms"),
             (restart_sigterm, "ms"),
             (restart_sigkill_with_client, "ms"),
@@ -130,9 +137,11 @@ def _restarts(how: StopSignal, launcher: Launcher | None = None, *, with_client:
     with closing(ServerManager(launcher=launcher or ForkLauncher())) as servers:
         server = servers.start()
         with _client(servers) if with_client else _nobody() as wait_until_connected:
+            wait_until_connected()
             while True:
-                wait_until_connected()
-                yield _milliseconds(lambda: servers.restart(server, how))
+                elapsed = _milliseconds(lambda: servers.restart(server, how))
+                wait_until_connected()  # before the next row's turn, which a client's attempts would disturb
+                yield elapsed
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from mockserver.settings import Pace, Settings, parse_arguments
 DEFAULTS = Settings(life_id="id")
 FOLDER = str(Path(__file__).parent)
 TLS_FILES = ("tls_keyfile", "tls_certfile")
-OPTIONS_NAMED_OTHERWISE = {"pace": "--realtime", "durations": "--duration"}
+OPTIONS_NAMED_OTHERWISE = {"pace": "--realtime", "durations": "--duration", "control_port": "--control-listen"}
 
 
 def parsed(*arguments: str) -> Settings:
@@ -115,6 +115,9 @@ def test_a_life_gets_an_id_of_its_own() -> None:
         (["--grace-time", "nan"], "'nan' is no duration"),
         (["--close-code", "999"], "'999' is no close code; give a number from 1000 to 4999 (RFC 6455, 7.4)"),
         (["--close-code", "5000"], "'5000' is no close code"),
+        (["--close-code", "1005"], "1005 must not be in a close frame (RFC 6455, 7.4.1); 1001 is usual"),
+        (["--close-code", "1006"], "1006 must not be in a close frame"),
+        (["--close-code", "1015"], "1015 must not be in a close frame"),
         (["--close-reason", "ü" * 62], "a close reason has at most 123 bytes (RFC 6455, 5.5)"),
         (["--log-level", "loud"], "LOUD"),
         (["--life-id", "a b"], "'a b' is no life id; give up to 64 letters, digits and hyphens"),
