@@ -39,6 +39,7 @@ KEYWORDS = {
     "Get Events",
     "Get History",
     "Get Mock Server",
+    "Get Outages",
     "Get Queue",
     "Interrupt Prompt",
     "Is Connected",
@@ -51,8 +52,11 @@ KEYWORDS = {
     "Queue Prompt",
     "Reconnect Client",
     "Restart Mock Server",
+    "Run In Lossy Network",
+    "Run Outage",
     "Set Timeout",
     "Start Mock Server",
+    "Start Outage",
     "Switch Client",
     "Switch Mock Server",
     "Thaw Mock Server",
@@ -63,6 +67,7 @@ KEYWORDS = {
     "Wait For Disconnection",
     "Wait For Event",
     "Wait For Mock Server To Stop",
+    "Wait For Outage To End",
     "Wait For Prompt",
 }
 
@@ -140,9 +145,15 @@ class TestTheLayers:
         above = {f"ComfyMockLibrary.{name}" for name in ("keywords", "library", "listener", "robotlog", "references")}
         assert importers_of(above, LIBRARY / "engine") == []
 
-    def test_the_engine_uses_nothing_of_the_server_but_what_is_about_the_system(self) -> None:
+    def test_the_engine_uses_nothing_of_the_server_but_what_both_need(self) -> None:
         found = importers_of({"mockserver"}, LIBRARY / "engine")
-        assert [place for place in found if not place.endswith(" imports mockserver.port_owner.owner_of")] == []
+        allowed = {
+            "engine/platform.py": ("mockserver.port_owner.owner_of",),
+            "engine/outages.py": ("mockserver.outages.", "mockserver.faults.kinds.as_json"),
+        }
+        used = [re.fullmatch(r"ComfyMockLibrary/(.*):\d+ imports (.*)", place) for place in found]
+        assert [each[0] for each in used if each and not each[2].startswith(allowed.get(each[1], ("nothing",)))] == []
+        assert all(used)
 
 
 class TestTheImport:
@@ -171,6 +182,8 @@ class TestTheWheel:
             "mockserver/py.typed",
             "mockserver/journal.schema.json",
             "mockserver/data/object_info.json",
+            "ComfyMockLibrary/outages/outage.schema.json",
+            *(f"ComfyMockLibrary/outages/{file.name}" for file in (LIBRARY / "outages").glob("*.yaml")),
             f"{metadata}/licenses/LICENSE",
         } <= set(files)
         sources = {str(file.relative_to(PROJECT)) for package in (LIBRARY, SERVER) for file in package.rglob("*.py")}
