@@ -158,6 +158,9 @@ class Session:
         ending = [resource for scope, resource in self._opened if scope is not None and ends(scope)]
         faults = [fault for scope, fault in self._faults if ends(scope)]
         self._faults = [(scope, fault) for scope, fault in self._faults if not ends(scope)]
+        for run in reversed(self.outages.all):
+            if run in ending or run.server in ending:
+                self.outages.end(run)
         for server in self.known_servers:
             if server not in ending:
                 self._end_faults(server, faults)
@@ -174,9 +177,6 @@ class Session:
 
     def _close(self, resources: list[MockServer | ComfyClient | OutageRun]) -> None:
         self._opened = [(scope, known) for scope, known in self._opened if known not in resources]
-        for run in reversed(self.outages.all):
-            if run in resources or run.server in resources:
-                run.abort()
         for client in reversed(self.clients.clients):
             if client in resources:
                 self.clients.close_client(client)

@@ -21,6 +21,7 @@ from mockserver.faults.kinds import (
     TruncateAnswer,
     WrongContentType,
 )
+from mockserver.faults.process import wait_for_delivery
 from mockserver.network import closing
 from mockserver.network.draws import Direction
 
