@@ -210,15 +210,11 @@ class ServerFaults:
         when it is thawed.
         """
         freezing = [each for each in faults if each.name == "freeze" and not each.has_ended]
-        self._thaw_after(freezing)
         for fault in reversed(faults):
             if not fault.has_ended:
                 if self.is_in_force(fault):
                     self._clear_in_life(fault.id)
                 fault.is_cleared = True
-        self._thaw_after(freezing)  # one may have struck meanwhile
-
-    def _thaw_after(self, freezing: Sequence[Fault]) -> None:
         if any(each.strikes for each in freezing) and self._server.is_frozen:
             platform.thaw(self._server.pid)
             self.clear_what_waits_for_a_thaw()
