@@ -1,8 +1,8 @@
 """Many plain clients in one process: ``python -m ComfyMockLibrary.herd URL COUNT``.
 
 Each holds a websocket open, and comes back whenever it is lost. Their attempts are spread at random, with growing
-delays. The process ends with its stdin, and says in its last line how they fared, as JSON: ``clients``, ``connected`` at
-the end, ``attempts`` that were made, ``lost`` connections.
+delays. The process ends with its stdin, and says in its last line how they fared, as JSON: ``clients``, ``connected``
+at the end, ``attempts`` that were made, ``lost`` connections.
 """
 
 from __future__ import annotations

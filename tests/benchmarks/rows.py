@@ -12,12 +12,6 @@ import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
-from ComfyMockLibrary.engine.fork_launcher import ForkLauncher
-from ComfyMockLibrary.engine.popen_launcher import PopenLauncher
-from ComfyMockLibrary.engine.servers import ServerManager
-from ComfyMockLibrary.engine.waiting import ClientWaits
-from ComfyMockLibrary.types import StopSignal
 from traffic import (
     bare_broadcast,
     bare_requests,
@@ -32,6 +26,13 @@ from traffic import (
     queue_requests_without_journal,
     status_broadcast,
 )
+
+from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+from ComfyMockLibrary.engine.fork_launcher import ForkLauncher
+from ComfyMockLibrary.engine.popen_launcher import PopenLauncher
+from ComfyMockLibrary.engine.servers import ServerManager
+from ComfyMockLibrary.engine.waiting import ClientWaits
+from ComfyMockLibrary.types import StopSignal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
