@@ -10,6 +10,7 @@ from robotlibcore import DynamicCore
 
 from ComfyMockLibrary import references
 from ComfyMockLibrary.keywords.application_faults import ApplicationFaultKeywords
+from ComfyMockLibrary.keywords.client_processes import ClientProcessKeywords
 from ComfyMockLibrary.keywords.clients import ClientKeywords
 from ComfyMockLibrary.keywords.evidence import EvidenceKeywords
 from ComfyMockLibrary.keywords.faults import FaultKeywords
@@ -67,6 +68,9 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
     | disconnected | There is no connection, and nobody tries to get one. |
     | reconnecting | There is no connection, and attempts are made, each after its delay. |
     | failed | The last attempt has failed. |
+
+    Clients that are programs of their own, in any language, are started with `Start Client Process`. What they do is
+    told from the server's side.
 
     = Events and the cursor =
 
@@ -141,7 +145,7 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
     = Closing =
 
     What a test opened is closed when the test ends; what a suite setup opened, when the suite ends. No teardown is
-    needed. However the run ends, also by SIGKILL, no server process is left.
+    needed. However the run ends, also by SIGKILL, no process of a server or a client is left.
     """
 
     ROBOT_LIBRARY_SCOPE = "GLOBAL"
@@ -181,6 +185,7 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
             [
                 ServerKeywords(self._session),
                 self._clients,
+                ClientProcessKeywords(self._session),
                 WaitingKeywords(self._session),
                 PromptKeywords(self._session),
                 EvidenceKeywords(self._session),

@@ -10,6 +10,7 @@ from typing import Any
 
 from ComfyMockLibrary import quantities, triggers
 from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+from ComfyMockLibrary.engine.client_process import ClientProcess
 from ComfyMockLibrary.engine.evidence import Outage, RecordedMessage, RecordedRequest, RecordedSocket
 from ComfyMockLibrary.engine.faults import Fault
 from ComfyMockLibrary.engine.journal import Event
@@ -33,6 +34,15 @@ def _client(value: ComfyClient | str) -> Any:
     """A client: its alias, or what `Connect Client` returned.
 
     Attributes: ``alias``, ``client_id``, ``state``, ``is_connected``, ``path`` (all states, oldest first), ``life_id``.
+    """
+    return value
+
+
+def _process(value: ClientProcess | str) -> Any:
+    """A client process: its alias, or what `Start Client Process` returned.
+
+    Attributes: ``alias``, ``command`` (with the server's address filled in), ``pid``, ``is_running``, ``exit_status``
+    (None while it runs), ``log_file``.
     """
     return value
 
@@ -147,6 +157,7 @@ def _outage(value: Outage) -> Any:
 CONVERTERS: dict[type, Any] = {
     MockServer: _server,
     ComfyClient: _client,
+    ClientProcess: _process,
     Event: _event,
     QueuedPrompt: _prompt,
     PromptOutcome: _outcome,

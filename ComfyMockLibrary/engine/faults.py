@@ -199,14 +199,19 @@ class ServerFaults:
         A server that stands still by one of them goes on. One that was frozen by others does not, and the faults end
         when it is thawed.
         """
-        if any(each.name == "freeze" and each.strikes and not each.has_ended for each in faults):
-            platform.thaw(self._server.pid)
-            self.clear_what_waits_for_a_thaw()
+        freezing = [each for each in faults if each.name == "freeze" and not each.has_ended]
+        self._thaw_after(freezing)
         for fault in reversed(faults):
             if not fault.has_ended:
                 if self.is_in_force(fault):
                     self._clear_in_life(fault.id)
                 fault.is_cleared = True
+        self._thaw_after(freezing)  # one may have struck meanwhile
+
+    def _thaw_after(self, freezing: Sequence[Fault]) -> None:
+        if any(each.strikes for each in freezing) and self._server.is_frozen:
+            platform.thaw(self._server.pid)
+            self.clear_what_waits_for_a_thaw()
 
     def clear_all(self) -> None:
         """Ends all faults, those included that others have set in the life that runs."""
@@ -291,7 +296,9 @@ class ServerFaults:
         except NotKnown:
             return
         except ControlFailure:
-            if life.is_running:
+            if life.is_frozen:  # since a moment ago
+                self._cleared_while_frozen.append(fault_id)
+            elif life.is_running:
                 raise
 
     def _id(self, description: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 from robot.utils import timestr_to_secs
 
+from ComfyMockLibrary.engine.client_process import ClientProcess, ClientProcesses
 from ComfyMockLibrary.engine.clients import ClientManager
 from ComfyMockLibrary.engine.control import ControlFailure
 from ComfyMockLibrary.engine.faults import Fault
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ComfyMockLibrary.engine.matching import EventPattern
     from ComfyMockLibrary.engine.prompts import QueuedPrompt
 
+    Resource = MockServer | ComfyClient | ClientProcess | OutageRun
 
 Time = timedelta | float | str
 
@@ -73,6 +75,7 @@ class Session:
     ) -> None:
         """Only stores: editors make instances too, and give every argument as text."""
         self.clients = ClientManager()
+        self.processes = ClientProcesses()
         self.outages = OutageRuns()
         self.log = RobotLog(self)
         self._timeout = timeout
@@ -80,7 +83,7 @@ class Session:
         self._shutdown_timeout = shutdown_timeout
         self._auto_close = auto_close
         self._servers: ServerManager | None = None
-        self._opened: list[tuple[Scope | None, MockServer | ComfyClient | OutageRun]] = []
+        self._opened: list[tuple[Scope | None, Resource]] = []
         self._faults: list[tuple[Scope, Fault]] = []
         self._notes: WeakKeyDictionary[ComfyClient, ClientNotes] = WeakKeyDictionary()
 
@@ -138,7 +141,7 @@ class Session:
         for client in self.clients.of_server(server):
             client.journal.set_cursor()
 
-    def opened(self, resource: MockServer | ComfyClient | OutageRun) -> None:
+    def opened(self, resource: Resource) -> None:
         """Notes which test or suite has opened something; what is open already stays with the one that opened it."""
         if all(known is not resource for _, known in self._opened):
             self._opened.append((self._scope(), resource))
@@ -151,7 +154,7 @@ class Session:
             self._faults.append((Scope(suite, test), fault))
 
     def close_all_of(self, ends: Callable[[Scope], bool]) -> None:
-        """Closes what was opened in the scopes that end: outages first, then clients, then servers, latest first.
+        """Closes what was opened in the scopes that end: outages, clients, client processes, servers, latest first.
 
         Faults end before, so that what lives on is as it was.
         """
@@ -170,16 +173,20 @@ class Session:
         """Closes everything."""
         self.outages.close()
         self.clients.close()
+        self.processes.close()
         if self._servers is not None:
             self._servers.close()
         self._opened = []
         self._faults = []
 
-    def _close(self, resources: list[MockServer | ComfyClient | OutageRun]) -> None:
+    def _close(self, resources: list[Resource]) -> None:
         self._opened = [(scope, known) for scope, known in self._opened if known not in resources]
         for client in reversed(self.clients.clients):
             if client in resources:
                 self.clients.close_client(client)
+        for process in reversed(self.processes.processes):
+            if process in resources:
+                self.processes.close_process(process, self.shutdown_timeout_or(None))
         for server in reversed(self.known_servers):
             if server in resources:
                 self.servers.close_server(server, self.shutdown_timeout_or(None))

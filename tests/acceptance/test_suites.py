@@ -63,9 +63,13 @@ def executed(tests: Mapping[str, object]) -> Counter[str]:
 def expected() -> Counter[str]:
     """How many tests there are, by suite."""
     top = api.TestSuite.from_file_system(SUITES)
-    assert {"outages", "reconnection.robot", "reconnection_simple.robot", "validate_mock_server.robot"} <= {
-        suite.source.name for suite in top.suites
-    }
+    assert {
+        "faults.robot",
+        "outages",
+        "reconnection.robot",
+        "reconnection_simple.robot",
+        "validate_mock_server.robot",
+    } <= {suite.source.name for suite in top.suites}
     suites = list(files_of(top))
     assert len({suite.name for suite in suites}) == len(suites)
     return Counter({suite.name: suite.test_count for suite in suites})

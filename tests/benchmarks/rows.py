@@ -12,6 +12,21 @@ import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
+from traffic import (
+    bare_broadcast,
+    bare_requests,
+    direct_bulk,
+    direct_hop,
+    event_to_keyword,
+    idle_sockets,
+    idle_sockets_with_compression,
+    proxy_bulk,
+    proxy_hop,
+    queue_requests,
+    queue_requests_without_journal,
+    status_broadcast,
+)
+
 from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
 from ComfyMockLibrary.engine.fork_launcher import ForkLauncher
 from ComfyMockLibrary.engine.popen_launcher import PopenLauncher
@@ -128,6 +143,12 @@ GROUPS: dict[str, tuple[int, list[Row]]] = {
         ],
     ),
     "first-start": (10, [(first_start, "ms"), (first_start_a_second_later, "ms")]),
+    "event": (100, [(event_to_keyword, "ms")]),
+    "broadcast": (20, [(bare_broadcast, "ms"), (status_broadcast, "ms")]),
+    "memory": (3, [(idle_sockets, "KiB"), (idle_sockets_with_compression, "KiB")]),
+    "requests": (10, [(bare_requests, "1/s"), (queue_requests, "1/s"), (queue_requests_without_journal, "1/s")]),
+    "hop": (20, [(direct_hop, "µs"), (proxy_hop, "µs")]),
+    "bulk": (5, [(direct_bulk, "MB/s"), (proxy_bulk, "MB/s")]),
     "library": (10, [(import_robot_api, "ms"), (import_library, "ms"), (libdoc, "ms")]),
 }
 """Rounds and rows of each group; a row with its unit. The first row is what the others are compared with."""

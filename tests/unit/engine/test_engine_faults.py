@@ -153,6 +153,16 @@ class TestClearing:
         assert not server.is_frozen
         assert (fault.state, inside.state, status_of(server)) == ("ended", "ended", 200)
 
+    def test_a_fault_that_freezes_the_server_just_now_thaws_it_too(self, server: MockServer) -> None:
+        """The order to clear it reaches a server that stands still."""
+        for _ in range(5):
+            inside = server.faults.set(INSIDE)
+            fault = server.faults.set({"fault": "freeze", "when": {"event": "connected"}})
+            upgrade(server)
+            server.faults.clear(inside, fault)
+            assert status_of(server) == 200
+            assert not server.is_frozen
+
     @pytest.mark.parametrize("who", ["the library", "somebody else"])
     def test_what_is_held_is_released(self, server: MockServer, who: str) -> None:
         description = {"fault": "hold_execution", "id": "held"}
