@@ -51,7 +51,7 @@ class Event:
     """The same moment on the wall clock."""
 
     def __str__(self) -> str:
-        return f"{self.name} {_brief(self.data)}".strip()
+        return f"{self.name} {brief(self.data)}".strip()
 
 
 class EventJournal:
@@ -112,7 +112,7 @@ class EventJournal:
                 self._file = None
 
 
-def _brief(data: Mapping[str, Any]) -> str:
+def brief(data: Mapping[str, Any]) -> str:
     """Data in a line: what tells one event from another. What is nested deeper or wider is left to the journal."""
     return " ".join(f"{name}={_cut(value)}" for name, value in _flat(data))
 
