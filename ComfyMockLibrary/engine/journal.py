@@ -60,6 +60,8 @@ class EventJournal:
     def __init__(self, client: str, client_id: str, file: Path | None = None) -> None:
         self.condition = threading.Condition(threading.RLock())
         self.cursor = 0
+        self.file = file
+        """Where it is kept, if anywhere."""
         self._client = client
         self._events: list[Event] = []
         party = {"party": "client", "client": client, "client_id": client_id}

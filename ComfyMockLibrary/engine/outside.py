@@ -24,6 +24,7 @@ class OutsideJournal:
 
     def __init__(self, path: Path, alias: str, port: int) -> None:
         self.path = path
+        self.began_at = now()
         self._file: RecordFile | None = RecordFile(path, {"party": "library", "server": alias, "port": port})
         self._lock = threading.Lock()
         self._over: set[str] = set()

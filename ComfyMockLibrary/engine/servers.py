@@ -225,6 +225,12 @@ class MockServer:
         return self.life.journal_file
 
     @property
+    def began_at(self) -> float:
+        """When its first life was ordered, in monotonic seconds."""
+        assert self._outside is not None
+        return self._outside.began_at
+
+    @property
     def journal_files(self) -> list[Path]:
         """Journals of all its lives, oldest first, and the one that tells of them from outside."""
         outside = [] if self._outside is None else [self._outside.path]

@@ -189,7 +189,7 @@ def text_width(text: str) -> float:
 
 
 def _axis_ticks(duration: float, pixels: int) -> Iterator[AxisTick]:
-    step = time_step(duration, pixels // 90)
+    step = time_step(duration, pixels // 70)
     for number in range(int(duration / step + 1e-9) + 1):
         yield AxisTick(round(number * step / duration * 100, 3), moment_in_words(number * step, step))
 
@@ -207,7 +207,7 @@ def _lane(lane: Lane, axis: Axis) -> LaneDrawing:
             elif row.kind == "marks":
                 _marks(row, axis, y, pixels, detail)
             elif row.kind == "bars":
-                detail.names += _names(row.spans, (), axis, y, pixels)
+                detail.names += _names(row.spans, axis, y, pixels)
         y += ROW_HEIGHTS[row.kind]
     return LaneDrawing(lane.name, lane.note, lane.begins_group, y + 2, tuple(bars), tuple(details))
 
@@ -220,14 +220,39 @@ def _bar(span: Span, axis: Axis, y: float, height: float) -> Bar:
     return Bar(x, round(axis.x(span.end) - x, 3), y, height, span.kind, title, span.is_open)
 
 
-def _names(spans: Iterable[Span], obstacles: Sequence[float], axis: Axis, y: float, pixels: int) -> Iterator[Name]:
-    """The longest name of each span that has room in its bar, before the first obstacle."""
+def _names(spans: Iterable[Span], axis: Axis, y: float, pixels: int) -> Iterator[Name]:
+    """The longest name of each span that has room in its bar."""
     for span in spans:
-        start, end = (axis.x(each) / 100 * pixels for each in (span.start, span.end))
-        room = min([end, *(each for each in obstacles if each > start - MARK)]) - start - 10
-        name = next((each for each in span.names if text_width(each) <= room), None)
+        start, end = _extent(span, axis, pixels)
+        name = _longest(span.names, end - start - 10)
         if name is not None:
             yield Name(axis.x(span.start), 6, y + BAR / 2, name)
+
+
+def _names_among_marks(
+    spans: Sequence[Span], marks: Sequence[float], axis: Axis, y: float, pixels: int
+) -> Iterator[Name]:
+    """The longest name of each span that has room in its bar before the first mark, or else behind it."""
+    extents = [_extent(span, axis, pixels) for span in spans]
+    for span, (start, end) in zip(spans, extents, strict=True):
+        first = min([end, *(each for each in marks if each > start - MARK)])
+        name = _longest(span.names, first - start - 10)
+        if name is not None:
+            yield Name(axis.x(span.start), 6, y + BAR / 2, name)
+            continue
+        following = [each for each in (*marks, *(other for other, _ in extents)) if each > start]
+        name = _longest(span.names, min([float(pixels), *following]) - end - MARK)
+        if name is not None:
+            yield Name(axis.x(span.end), 5, y + BAR / 2, name)
+
+
+def _longest(texts: Iterable[str], room: float) -> str | None:
+    """The first text that has room; the longest come first."""
+    return next((each for each in texts if text_width(each) <= room), None)
+
+
+def _extent(span: Span, axis: Axis, pixels: int) -> tuple[float, float]:
+    return axis.x(span.start) / 100 * pixels, axis.x(span.end) / 100 * pixels
 
 
 def _marks(row: Row, axis: Axis, y: float, pixels: int, detail: Detail) -> None:
@@ -236,8 +261,8 @@ def _marks(row: Row, axis: Axis, y: float, pixels: int, detail: Detail) -> None:
     places = [axis.x(each.at) / 100 * pixels for each in marks]
     groups = clusters(places, PILL + 4)
     middle = y + BAR / 2
-    bars = [(axis.x(span.start) / 100 * pixels, axis.x(span.end) / 100 * pixels) for span in row.spans]
-    detail.names += _names(row.spans, places, axis, y, pixels)
+    bars = [_extent(span, axis, pixels) for span in row.spans]
+    detail.names += _names_among_marks(row.spans, places, axis, y, pixels)
     for number, group in enumerate(groups):
         members = [marks[each] for each in group]
         chief = max(members, key=lambda each: _RANKS[each.tone])
@@ -246,8 +271,7 @@ def _marks(row: Row, axis: Axis, y: float, pixels: int, detail: Detail) -> None:
         left = place + (MARK / 2 if len(members) == 1 else PILL - MARK / 2) + 3
         following = places[groups[number + 1][0]] - MARK / 2 if number + 1 < len(groups) else float(pixels)
         right = min([following, *(max(start, left) for start, end in bars if end > left)])
-        room = right - left - 4
-        text = next((each for each in _texts(members) if text_width(each) <= room), None)
+        text = _longest(_texts(members), right - left - 4)
         if text is not None:
             detail.names.append(Name(axis.x(members[0].at), left - place, middle, text))
 
@@ -270,7 +294,8 @@ def _ticks(marks: Sequence[Happening], axis: Axis, y: float, pixels: int) -> Ite
         height = min(highest, 6 + 2.5 * math.log2(len(members)))
         chief = max(members, key=lambda each: _RANKS[each.tone])
         x = round((position + 0.5) * TICK / pixels * 100, 3)
-        yield Tick(x, round(y + highest - height, 1), round(height, 1), chief.tone, _told(members, axis, MOST_TICK_LINES))
+        title = _told(members, axis, MOST_TICK_LINES)
+        yield Tick(x, round(y + highest - height, 1), round(height, 1), chief.tone, title)
 
 
 def _told(members: Sequence[Happening], axis: Axis, most: int = MOST_LINES) -> str:
