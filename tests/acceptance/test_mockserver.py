@@ -453,14 +453,17 @@ def check_that_it_works(server: MockProcess) -> None:
 
 class TestControl:
     def test_life_tells_what_it_is_and_does(self, start_mock_process: StartMockProcess) -> None:
-        server = start_mock_process("--strict", "--life-id", "life-7", *SLOW)
+        server = start_mock_process("--strict", "--life-id", "life-7", "--seed", "7", *SLOW)
         server.connect("me").message()
         server.queue(QUICK)
-        assert server.control("/life").json == {
+        found = server.control("/life").json
+        assert found.pop("tasks") > 0
+        assert found == {
             "life_id": "life-7",
             "pid": server.pid,
             "port": server.port,
             "strict": True,
+            "seed": 7,
             "sockets": 1,
             "queue_remaining": 1,
             "journal": str(server.journal_file),
