@@ -9,12 +9,23 @@ from robot.libraries.BuiltIn import BuiltIn
 from robotlibcore import DynamicCore
 
 from ComfyMockLibrary import references
+from ComfyMockLibrary.keywords.application_faults import ApplicationFaultKeywords
+from ComfyMockLibrary.keywords.client_processes import ClientProcessKeywords
 from ComfyMockLibrary.keywords.clients import ClientKeywords
+from ComfyMockLibrary.keywords.evidence import EvidenceKeywords
+from ComfyMockLibrary.keywords.faults import FaultKeywords
+from ComfyMockLibrary.keywords.http_faults import HttpFaultKeywords
+from ComfyMockLibrary.keywords.lossy_network import LossyNetworkKeywords
+from ComfyMockLibrary.keywords.message_faults import MessageFaultKeywords
+from ComfyMockLibrary.keywords.network_faults import ByteFaultKeywords, ClosingFaultKeywords, ListenerFaultKeywords
+from ComfyMockLibrary.keywords.outages import OutageKeywords
+from ComfyMockLibrary.keywords.process_faults import ProcessFaultKeywords
 from ComfyMockLibrary.keywords.prompts import PromptKeywords
 from ComfyMockLibrary.keywords.servers import ServerKeywords
 from ComfyMockLibrary.keywords.session import Session
 from ComfyMockLibrary.keywords.settings import SettingsKeywords
 from ComfyMockLibrary.keywords.waiting import WaitingKeywords
+from ComfyMockLibrary.keywords.websocket_faults import WebsocketFaultKeywords
 from ComfyMockLibrary.listener import ClosingListener
 from ComfyMockLibrary.types import AutoClose
 from mockserver import __version__
@@ -58,6 +69,9 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
     | reconnecting | There is no connection, and attempts are made, each after its delay. |
     | failed | The last attempt has failed. |
 
+    Clients that are programs of their own, in any language, are started with `Start Client Process`. What they do is
+    told from the server's side.
+
     = Events and the cursor =
 
     An event is something that a client saw. Each message of the server is one, by its type: ``status``,
@@ -77,14 +91,50 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
     Events are recorded in the client's journal, and waits look there from the client's cursor on. So nothing is missed
     between two keywords, and nothing old is taken for new:
 
-    - `Kill Mock Server`, `Restart Mock Server`, `Freeze Mock Server`, `Reconnect Client` and `Queue Prompt` set the
-      cursor to the end of the journal when they begin: waits after them see only what they cause.
+    - `Kill Mock Server`, `Restart Mock Server`, `Freeze Mock Server`, `Reconnect Client`, `Queue Prompt`, and keywords
+      for faults that open connections feel at once, set the cursor to the end of the journal when they begin: waits
+      after them see only what they cause.
     - A wait that succeeds moves the cursor behind its event. `Wait For Connection` moves it to the beginning of the
       connection, so that the events of this connection can be waited for.
     - ``since=start`` looks from the beginning, ``since=${event}`` from behind an event.
 
     The commonest wait is for the end of a prompt, whatever its outcome: ``executing`` with node null, written
     ``Wait For Event    executing    node=None``.
+
+    = Faults =
+
+    Keywords such as `Drop Message` or `Add Latency` set a fault in a mock server and return it: a handle that says how
+    it stands. The rules are the same for all of them:
+
+    - *Trigger:* ``when=executing node=3`` lets it begin at an event in the server (see the type EventTrigger),
+      ``after`` some time later. Keywords that end with _When_ have the fields of the event as arguments.
+    - *Matches:* of what it concerns it strikes everything, or from the ``nth`` on, so many ``times``, or with a
+      ``probability``. ``client`` and ``connection`` say whose.
+    - *End:* it ends when it has struck so many ``times``, when its time (``lasting``) is over, by `Clear Fault` or
+      `Clear All Faults`, and with the test or suite that has set it; ``until`` says otherwise.
+    - *Restart:* the documentation of each keyword says whether its fault outlives a restart of the server. Those of
+      the network do, and are in force before the first client can connect to the next life.
+    - *Direction:* where bytes move, ``direction`` must be given.
+    - *Draws* come from the seed of the server, which its start logs: with the same ``seed`` the same client meets the
+      same faults.
+
+    `Wait For Fault` waits until a fault has struck. When it was set, when it struck and when it ended is in the journal
+    of the life.
+
+    The keywords that concern connections to come (`Refuse Connections`, `Refuse Upgrade` …) do not move the cursor of
+    clients, so that they can be set beside one that ends connections.
+
+    = Outages =
+
+    An outage is a file: what the server is like, what goes wrong over time and events, and what a good client does.
+    `Get Outages` lists those that come with the library, for example ``crash``, ``half-open`` and ``job-lost``. Files
+    of one's own have the same form; ``docs/outages.md`` describes it.
+
+    `Run Outage` leads a server through it and returns at its end; with `Start Outage` and `Wait For Outage To End` the
+    test acts meanwhile. A step may wait for what the client does, so the client has to be connected, or to queue its
+    prompt, before or while the outage runs. The first step that waits sees all that has happened in the server's life;
+    in a further outage on the same server, what has happened since the one before. At the end the server runs and has
+    none of the outage's faults.
 
     = Times =
 
@@ -95,7 +145,7 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
     = Closing =
 
     What a test opened is closed when the test ends; what a suite setup opened, when the suite ends. No teardown is
-    needed. However the run ends, also by SIGKILL, no server process is left.
+    needed. However the run ends, also by SIGKILL, no process of a server or a client is left.
     """
 
     ROBOT_LIBRARY_SCOPE = "GLOBAL"
@@ -135,9 +185,22 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
             [
                 ServerKeywords(self._session),
                 self._clients,
+                ClientProcessKeywords(self._session),
                 WaitingKeywords(self._session),
                 PromptKeywords(self._session),
+                EvidenceKeywords(self._session),
+                OutageKeywords(self._session),
+                LossyNetworkKeywords(self._session),
                 SettingsKeywords(self._session),
+                FaultKeywords(self._session),
+                ProcessFaultKeywords(self._session),
+                ListenerFaultKeywords(self._session),
+                ByteFaultKeywords(self._session),
+                ClosingFaultKeywords(self._session),
+                WebsocketFaultKeywords(self._session),
+                MessageFaultKeywords(self._session),
+                HttpFaultKeywords(self._session),
+                ApplicationFaultKeywords(self._session),
             ]
         )
 

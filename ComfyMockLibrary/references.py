@@ -1,4 +1,4 @@
-"""How arguments that name a server, a client, an event or a prompt are taken from suites.
+"""How arguments that name a server, a client, an event, a prompt or a fault are taken from suites.
 
 Robot shows the texts of these functions as the documentation of the types. They convert nothing: a name is looked up by
 the keyword, since a dry run has names but no servers.
@@ -8,8 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ComfyMockLibrary import quantities, triggers
 from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+from ComfyMockLibrary.engine.client_process import ClientProcess
+from ComfyMockLibrary.engine.evidence import Outage, RecordedMessage, RecordedRequest, RecordedSocket
+from ComfyMockLibrary.engine.faults import Fault
 from ComfyMockLibrary.engine.journal import Event
+from ComfyMockLibrary.engine.lossy_network import LossyRun
+from ComfyMockLibrary.engine.outages import OutageResult, OutageRun
 from ComfyMockLibrary.engine.prompts import PromptOutcome, QueuedPrompt
 from ComfyMockLibrary.engine.servers import MockServer
 
@@ -17,9 +23,9 @@ from ComfyMockLibrary.engine.servers import MockServer
 def _server(value: MockServer | str | int) -> Any:
     """A mock server: its alias, its port, or what `Start Mock Server` returned.
 
-    Attributes: ``alias``, ``port``, ``url``, ``ws_url``, ``is_running``, ``is_frozen``, ``lives`` (all lives, oldest
-    first), and of the latest life ``pid``, ``life_id``, ``log_file``, ``journal_file`` and ``control_url``. A life has
-    ``number``, ``life_id``, ``pid``, ``exit_status``, ``log_file`` and ``journal_file``.
+    Attributes: ``alias``, ``port``, ``url``, ``ws_url``, ``seed``, ``is_running``, ``is_frozen``, ``lives`` (all lives,
+    oldest first), and of the latest life ``pid``, ``life_id``, ``log_file``, ``journal_file`` and ``control_url``. A
+    life has ``number``, ``life_id``, ``pid``, ``seed``, ``exit_status``, ``log_file`` and ``journal_file``.
     """
     return value
 
@@ -28,6 +34,15 @@ def _client(value: ComfyClient | str) -> Any:
     """A client: its alias, or what `Connect Client` returned.
 
     Attributes: ``alias``, ``client_id``, ``state``, ``is_connected``, ``path`` (all states, oldest first), ``life_id``.
+    """
+    return value
+
+
+def _process(value: ClientProcess | str) -> Any:
+    """A client process: its alias, or what `Start Client Process` returned.
+
+    Attributes: ``alias``, ``command`` (with the server's address filled in), ``pid``, ``is_running``, ``exit_status``
+    (None while it runs), ``log_file``.
     """
     return value
 
@@ -62,10 +77,98 @@ def _outcome(value: PromptOutcome) -> PromptOutcome:
     return value
 
 
-CONVERTERS = {
+def _outage_run(value: OutageRun) -> OutageRun:
+    """An outage that is under way, as `Start Outage` returns it.
+
+    Attributes: ``outage`` (as its file has it), ``server``, ``taken`` (the steps so far), ``is_over``.
+    """
+    if isinstance(value, OutageRun):
+        return value
+    raise ValueError("Give what `Start Outage` returned.")
+
+
+def _outage_result(value: OutageResult) -> OutageResult:
+    """What became of an outage, as `Run Outage` returns it.
+
+    Attributes: ``name``, ``outage`` (as its file has it, with ``title``, ``expectation``, ``report`` and so on),
+    ``server`` (alias), ``steps``, ``seconds``, ``began_at`` and ``ended_at`` (monotonic seconds). A step has
+    ``number``, ``words``, ``outcome``, ``began_at`` and ``ended_at``.
+    """
+    return value
+
+
+def _lossy_run(value: LossyRun) -> LossyRun:
+    """A command that was run with packet loss, as `Run In Lossy Network` returns it.
+
+    Attributes: ``exit_status``, ``output``, ``packets`` (how many there were), ``lost`` (how many of them were lost).
+    """
+    return value
+
+
+def _fault(value: Fault | str) -> Any:
+    """A fault: its id, or what the keyword that set it returned.
+
+    Attributes: ``id``, ``name`` (its kind, for example ``drop_message``), ``server`` (alias), ``description`` (as the
+    server's control API takes it), ``outlives_restart``, and always up to date ``state`` (``waiting`` for its event or
+    for the next life, ``active``, ``ended``) and ``strikes`` (how often it has struck, in all lives).
+    """
+    return value
+
+
+def _request(value: RecordedRequest) -> Any:
+    """An HTTP request that a server has received, with its answer.
+
+    Attributes: ``method``, ``path``, ``query`` and ``headers`` (by name, headers in lower case), ``body`` (text),
+    ``json`` (the body as JSON), ``status`` (``None`` if the answer never went out), ``seconds`` (time to the answer),
+    ``answer_headers``, ``answer_body``, ``client_id``, ``life`` (number), ``at`` (monotonic seconds), ``remote``,
+    ``is_handshake``.
+    """
+    return value
+
+
+def _socket(value: RecordedSocket) -> Any:
+    """A websocket that a client had to a server.
+
+    Attributes: ``client_id``, ``life`` (number), ``number`` (within its life), ``ordinal`` (of its client in its life),
+    ``at`` and ``closed_at`` (monotonic seconds), ``is_open``, ``code`` (close code), ``closed_by`` (``client``,
+    ``server``, ``lost`` or ``life``), ``headers``, ``flags``, ``remote``.
+    """
+    return value
+
+
+def _message(value: RecordedMessage) -> Any:
+    """A message on websockets.
+
+    Attributes: ``direction`` (``sent`` by the server or ``received`` by it), ``type``, ``data``, ``client_ids``
+    (whom it went to, or who sent it), ``life`` (number), ``at`` (monotonic seconds).
+    """
+    return value
+
+
+def _outage(value: Outage) -> Any:
+    """From the loss of a client's websocket until it had one again.
+
+    Attributes: ``client_id``, ``lost_at`` and ``back_at`` (monotonic seconds), ``attempts`` (each with ``at``,
+    ``outcome`` and ``life``), ``delays`` (seconds between them).
+    """
+    return value
+
+
+CONVERTERS: dict[type, Any] = {
     MockServer: _server,
     ComfyClient: _client,
+    ClientProcess: _process,
     Event: _event,
     QueuedPrompt: _prompt,
     PromptOutcome: _outcome,
+    RecordedRequest: _request,
+    RecordedSocket: _socket,
+    RecordedMessage: _message,
+    Outage: _outage,
+    Fault: _fault,
+    **quantities.CONVERTERS,
+    **triggers.CONVERTERS,
+    LossyRun: _lossy_run,
+    OutageRun: _outage_run,
+    OutageResult: _outage_result,
 }

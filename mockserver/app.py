@@ -1,86 +1,52 @@
-"""Assembles one life's HTTP application: routes, the request port, the journal of requests."""
+"""Assembles one life's HTTP application: its routes, and what all requests pass on their way to them."""
 
 from __future__ import annotations
-
-import asyncio
-import time
-from contextvars import ContextVar
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from mockserver.comfyui.middlewares import middlewares_of
 from mockserver.comfyui.routes import all_routes
 from mockserver.comfyui.routes.internal import make_internal_app
-from mockserver.comfyui.routes.websocket import LIFE_HEADER
 from mockserver.comfyui.server import SERVER, ComfyServer
-
-if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler
-
-_began: ContextVar[float] = ContextVar("_began")
-"""When the request that is being answered came: each connection has a context of its own."""
+from mockserver.requests_journal import RequestsJournal
 
 
 def make_app(server: ComfyServer) -> web.Application:
     """The application that answers on the public port."""
-    settings = server.settings
-    app = web.Application(
-        middlewares=[_journal_request, _request_port, *middlewares_of(settings, server.profile)],
-        client_max_size=round(settings.max_upload_size * 1024 * 1024),
-    )
-    app[SERVER] = server
-    app.add_subapp("/internal", make_internal_app(server))
-    app.add_routes(list(all_routes(server.profile)))
-    # Last, for it takes every path: what no route has asked for is a file here, or is missing.
-    app.add_routes([web.static("/", server.web_root.directory)])
-    app.on_response_prepare.append(_journal_file)
-    if not server.settings.strict:
-        app.on_response_prepare.append(_name_life)
+    routed = _prepared.pop(_kind(server), None) or _Routed(server)
+    app = routed.app
+    app[SERVER] = routed.internal[SERVER] = server
+    requests = RequestsJournal(server)
+    app.middlewares.extend([requests.take, *middlewares_of(server.settings, server.profile)])
+    app.on_response_prepare.append(requests.answer)
     return app
 
 
-@web.middleware
-async def _journal_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Records each request with its answer; a websocket's when it is answered, which is at its end."""
-    _began.set(time.monotonic())
-    try:
-        response = await handler(request)
-    except web.HTTPException as answer:
-        _record_request(request, answer.status)
-        raise
-    except asyncio.CancelledError:
-        _record_request(request, None)
-        raise
-    except Exception:
-        _record_request(request, 500)
-        raise
-    if not isinstance(response, web.FileResponse):
-        _record_request(request, response.status)
-    return response
+def prepare_app(server: ComfyServer) -> None:
+    """Lets the next ``make_app`` for a server of this kind find its routes: in a process that forks lives."""
+    _prepared[_kind(server)] = _Routed(server)
 
 
-async def _journal_file(request: web.Request, response: web.StreamResponse) -> None:
-    """Records the request for a file: only when its answer is sent it is known whether there is one."""
-    if isinstance(response, web.FileResponse):
-        _record_request(request, response.status)
+class _Routed:
+    """An application with its routes and nothing else: what takes the time, and is the same for many servers."""
+
+    def __init__(self, server: ComfyServer) -> None:
+        self.internal = make_internal_app()
+        self.app = web.Application(client_max_size=_max_body(server))
+        self.app.add_subapp("/internal", self.internal)
+        self.app.add_routes(list(all_routes(server.profile)))
+        self.app.add_routes([web.static("/templates", server.web_root.templates)])
+        # Last, for it takes every path: what no route has asked for is a file here, or is missing.
+        self.app.add_routes([web.static("/", server.web_root.directory)])
 
 
-def _record_request(request: web.Request, status: int | None) -> None:
-    request.config_dict[SERVER].journal.record(
-        "request",
-        method=request.method,
-        path=request.path_qs,
-        status=status,
-        seconds=round(time.monotonic() - _began.get(), 6),
-    )
+def _kind(server: ComfyServer) -> tuple[object, ...]:
+    """What the routes of a server depend on."""
+    return server.profile.name, _max_body(server), server.web_root.directory
 
 
-@web.middleware
-async def _request_port(request: web.Request, handler: Handler) -> web.StreamResponse:
-    port = request.app[SERVER].ports.request
-    return await (handler(request) if port is None else port(request, handler))
+def _max_body(server: ComfyServer) -> int:
+    return round(server.settings.max_upload_size * 1024 * 1024)
 
 
-async def _name_life(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers[LIFE_HEADER] = request.app[SERVER].settings.life_id
+_prepared: dict[tuple[object, ...], _Routed] = {}

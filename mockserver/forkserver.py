@@ -164,13 +164,32 @@ def _report(report: str, life: _Life, **facts: Any) -> None:
 def main() -> None:
     """Imports everything that a life needs, then serves."""
     prepare_imports()
-    import mockserver.comfyui.nodes  # noqa: F401 - a life of its own imports it with its first prompt
-    from mockserver.comfyui.catalog import Catalog
+    # A life of its own imports these late: to resolve an address, and with its first prompt.
+    import encodings.idna  # noqa: F401
 
-    Catalog.load()
+    import mockserver.comfyui.nodes  # noqa: F401
+
+    _rehearse()
     gc.collect()
     gc.freeze()  # what is here now is never collected, neither here nor in a life
     ForkServer().run()
+
+
+def _rehearse() -> None:
+    """Assembles lives that never begin, for what stays of it: node classes, routes, the parser."""
+    from mockserver.app import make_app, prepare_app
+    from mockserver.comfyui.catalog import bundled
+    from mockserver.comfyui.ports import Ports
+    from mockserver.comfyui.profile import PROFILES
+    from mockserver.comfyui.server import ComfyServer
+    from mockserver.journal import Journal
+    from mockserver.settings import parse_arguments
+
+    bundled()
+    for profile in PROFILES:
+        server = ComfyServer(parse_arguments(["--profile", profile]), Ports(), Journal(None))
+        make_app(server)
+        prepare_app(server)
 
 
 if __name__ == "__main__":

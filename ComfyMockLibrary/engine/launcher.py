@@ -28,12 +28,20 @@ class LifeSettings:
     options: tuple[str, ...] = ()
     """Further options of ``python -m mockserver``."""
 
+    seed: int | None = None
+    """Seed of the draws of its faults; None leaves it to chance."""
+
+    faults_file: Path | None = None
+    """Faults that it begins with."""
+
     def command_line(self) -> list[str]:
         """Arguments of ``python -m mockserver``."""
         return [
             *("--port", str(self.port)),
             *("--life-id", self.life_id),
             *("--journal", str(self.journal_file)),
+            *(() if self.seed is None else ("--seed", str(self.seed))),
+            *(() if self.faults_file is None else ("--faults", str(self.faults_file))),
             *self.options,
         ]
 

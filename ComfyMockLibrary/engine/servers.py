@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import random
 import shutil
 import tempfile
 import threading
@@ -14,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 from ComfyMockLibrary.engine import launchers, platform
 from ComfyMockLibrary.engine.deadline import Deadline, pause
 from ComfyMockLibrary.engine.endpoint import Endpoint
+from ComfyMockLibrary.engine.evidence import Evidence
+from ComfyMockLibrary.engine.faults import ServerFaults
 from ComfyMockLibrary.engine.launcher import LaunchedLife, Launcher, LifeSettings, NotReady
+from ComfyMockLibrary.engine.port_watch import PortWatch
 from ComfyMockLibrary.engine.records import file_name, shown
 from ComfyMockLibrary.types import Profile, StopSignal
 
@@ -23,7 +28,14 @@ if TYPE_CHECKING:
 
 _server_numbers = itertools.count(1)
 
-_OWN_OPTIONS = ("--port", "--journal", "--life-id", "--supervised", "--kill-with-parent")
+_OWN_OPTIONS = {
+    "--port": "a port is given as port=8188",
+    "--seed": "a seed is given as seed=7",
+    "--faults": "faults are given as faults=FILE, or set by keywords",
+    **dict.fromkeys(("--journal", "--life-id", "--supervised", "--kill-with-parent"), "it is not for others to choose"),
+}
+"""Options that the library sets itself, and what to do instead."""
+
 _PRINTING_OPTIONS = ("-h", "--help", "--version")
 _LOG_EXCERPT_LINES = 20
 
@@ -42,15 +54,24 @@ class ServerOptions:
     frontend: bool = False
     """Serve the real web front-end, if its package is installed."""
 
+    seed: int | None = None
+    """Seed of the draws of all faults in the first life, one more in each life after it; None draws or keeps one."""
+
+    faults: Path | None = None
+    """File with faults that each life begins with, a JSON list as the control API takes it."""
+
     raw: tuple[str, ...] = ()
     """Any further options of ``python -m mockserver``, as on its command line."""
 
     def command_line(self) -> tuple[str, ...]:
-        """The options as the server takes them. Raises ValueError for one that is the library's own."""
+        """The options as the server takes them, but for those that differ from life to life.
+
+        Raises ValueError for one that is the library's own.
+        """
         for option in self.raw:
             name = option.partition("=")[0]
             if name in _OWN_OPTIONS:
-                raise ValueError(f"The library sets {name} itself: leave it out; a port is given as port=8188.")
+                raise ValueError(f"The library sets {name} itself: leave it out; {_OWN_OPTIONS[name]}.")
             if name in _PRINTING_OPTIONS:
                 raise ValueError(f"{name} makes no server: it prints something and ends. Leave it out.")
         options: list[str] = []
@@ -80,8 +101,12 @@ class Life:
     log_file: Path
     journal_file: Path
     process: LaunchedLife = field(repr=False)
+    seed: int = 0
+    """Seed of the draws of its faults."""
+
     control_url: str = ""
-    frozen: bool = False
+    control_token: str | None = field(default=None, repr=False)
+    """What its control API asks for, if it asks for anything."""
 
     @property
     def pid(self) -> int:
@@ -98,12 +123,17 @@ class Life:
         """Whether the process is there, frozen or not."""
         return self.exit_status is None
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the process stands still, whoever has stopped it: this library, or a fault in the process itself."""
+        return self.is_running and platform.is_frozen(self.pid)
+
     def describe(self) -> str:
         """Its state in words."""
         status = self.exit_status
         if status is not None:
             return f"ended with {platform.describe_exit(status)}"
-        return f"{'frozen' if self.frozen else 'running'}, pid {self.pid}"
+        return f"{'frozen' if self.is_frozen else 'running'}, pid {self.pid}"
 
 
 class MockServer:
@@ -114,7 +144,31 @@ class MockServer:
         self.options = options
         self.lives: list[Life] = []
         """All its lives, oldest first."""
+        self.faults = ServerFaults(self)
+        """Its faults over all lives."""
+        self.seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
+        """Seed of the draws of its faults: the first life has this one, each life after it one more."""
         self._holder = holder
+        self.evidence = Evidence(self)
+        """What its journals tell of its clients, over all lives."""
+        self._watch: PortWatch | None = None
+        self._refused: list[float] = []
+
+    @property
+    def refused_attempts(self) -> list[float]:
+        """When clients have tried to connect while the server was down and its port was watched, oldest first."""
+        return [*self._refused, *(self._watch.attempts if self._watch is not None else ())]
+
+    def watch_port(self) -> None:
+        """Resets and remembers every attempt to connect, until the next life begins. Only while the server is down."""
+        if self._watch is None:
+            self._watch = PortWatch(self.port)
+
+    def stop_watching_port(self) -> None:
+        """Lets clients be refused as before."""
+        if self._watch is not None:
+            self._watch.close()
+            self._refused, self._watch = self.refused_attempts, None
 
     @property
     def port(self) -> int:
@@ -174,7 +228,7 @@ class MockServer:
     @property
     def is_frozen(self) -> bool:
         """Whether the latest life is frozen."""
-        return self.is_running and self.life.frozen
+        return self.life.is_frozen
 
     def __repr__(self) -> str:
         return f"<MockServer {self.alias!r} at {self.url}: life {len(self.lives)} {self.life.describe()}>"
@@ -242,11 +296,14 @@ class ServerManager:
         with self._lock:
             known = self._find(alias, port)
             if known is not None:
-                previous, known.options = known.options, options
+                previous = known.options, known.seed
+                known.options = options
+                if options.seed is not None:
+                    known.seed = options.seed
                 try:
                     self._begin_life(known, deadline)
                 except BaseException:
-                    known.options = previous
+                    known.options, known.seed = previous
                     raise
                 self._current = known
                 return known
@@ -260,7 +317,14 @@ class ServerManager:
             self._current = server
             return server
 
-    def kill(self, server: MockServer, how: StopSignal = StopSignal.SIGTERM, shutdown_timeout: float = 5.0) -> int:
+    def kill(
+        self,
+        server: MockServer,
+        how: StopSignal = StopSignal.SIGTERM,
+        shutdown_timeout: float = 5.0,
+        *,
+        watch_attempts: bool = False,
+    ) -> int:
         """Ends a server's life and returns its exit status. One that has ended already stays as it is.
 
         A graceful stop that takes longer than ``shutdown_timeout`` becomes a SIGKILL; so does at once the stop of a
@@ -268,14 +332,15 @@ class ServerManager:
         """
         life = server.life
         if life.is_running:
-            life.process.stop(StopSignal.SIGKILL if life.frozen else how)
+            life.process.stop(StopSignal.SIGKILL if life.is_frozen else how)
             if life.process.wait(Deadline(shutdown_timeout)) is None:
                 life.process.stop(StopSignal.SIGKILL)
         status = life.process.wait(Deadline(shutdown_timeout))
         if status is None:
             raise RuntimeError(f"Process {life.pid} did not end within {shutdown_timeout:g} s of SIGKILL.")
-        life.frozen = False
         life.process.release()
+        if watch_attempts:
+            server.watch_port()
         return status
 
     def restart(
@@ -286,9 +351,10 @@ class ServerManager:
         downtime: float = 0.0,
         startup_timeout: float = 10.0,
         shutdown_timeout: float = 5.0,
+        watch_attempts: bool = False,
     ) -> None:
         """Ends a server's life, lets ``downtime`` seconds pass, and starts its next life on the same port."""
-        self.kill(server, how, shutdown_timeout)
+        self.kill(server, how, shutdown_timeout, watch_attempts=watch_attempts)
         pause(downtime)
         self._begin_life(server, Deadline(startup_timeout))
 
@@ -296,13 +362,12 @@ class ServerManager:
         """Stops a server where it is: sockets stay open, nothing is answered. Raises RuntimeError if it has ended."""
         self._require_running(server)
         platform.freeze(server.pid)
-        server.life.frozen = True
 
     def thaw(self, server: MockServer) -> None:
         """Lets a frozen server go on. Raises RuntimeError if it has ended."""
         self._require_running(server)
         platform.thaw(server.pid)
-        server.life.frozen = False
+        server.faults.clear_what_waits_for_a_thaw()
 
     def wait_for_stop(self, server: MockServer, timeout: float) -> int | None:
         """Waits until a server has ended by itself. Its exit status, or None if it still runs at the timeout."""
@@ -311,6 +376,8 @@ class ServerManager:
     def close_server(self, server: MockServer, shutdown_timeout: float = 5.0) -> None:
         """Ends a server for good: kills it, gives its port back, forgets it."""
         self.kill(server, shutdown_timeout=shutdown_timeout)
+        server.faults.close()
+        server.stop_watching_port()
         server._holder.release()
         self._servers.pop(server.alias, None)
         if self._current is server:
@@ -361,14 +428,18 @@ class ServerManager:
         return next(name for name in map("server-{}".format, _server_numbers) if name not in self._servers)
 
     def _begin_life(self, server: MockServer, deadline: Deadline) -> None:
+        server.stop_watching_port()
         number = len(server.lives) + 1
         base = self.directory.absolute() / f"{file_name(server.alias)}-life-{number}"
         base.parent.mkdir(parents=True, exist_ok=True)
+        seed = server.seed + number - 1
         settings = LifeSettings(
             port=server.port,
             life_id=uuid.uuid4().hex[:12],
             log_file=base.with_name(f"{base.name}.log"),
             journal_file=base.with_name(f"{base.name}.journal.jsonl"),
+            seed=seed,
+            faults_file=_faults_file(server, base.with_name(f"{base.name}.faults.json")),
             options=server.options.command_line(),
         )
         for left_over in (settings.log_file, settings.journal_file):
@@ -390,7 +461,9 @@ class ServerManager:
                 settings.log_file,
                 settings.journal_file,
                 process,
+                seed,
                 control_url=ready["control_url"],
+                control_token=ready.get("control_token"),
             )
         )
 
@@ -413,6 +486,31 @@ class ServerManager:
                 f"The mock server {server.alias!r} does not run: {server.life.describe()}. "
                 "Start its next life with `Restart Mock Server`."
             )
+
+
+def _faults_file(server: MockServer, file: Path) -> Path | None:
+    """The faults that the next life begins with: those of the network that have not ended, and those of the options.
+
+    The former have ids and come first, so that the server makes other ids for the latter.
+    """
+    faults: list[Any] = server.faults.for_next_life()
+    if server.options.faults is None and not faults:
+        file.unlink(missing_ok=True)
+        return None
+    if server.options.faults is not None:
+        faults += _read_faults(server.options.faults)
+    file.write_text(json.dumps(faults, indent=1), encoding="utf-8")
+    return file
+
+
+def _read_faults(file: Path) -> list[Any]:
+    try:
+        faults = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as failure:
+        raise ValueError(f"The faults of {shown(file)} cannot be read: {failure}.") from None
+    if not isinstance(faults, list):
+        raise ValueError(f"{shown(file)} has no JSON list of faults but {type(faults).__name__}.")
+    return faults
 
 
 def _start_failure(server: MockServer, failure: str, log_file: Path, deadline: Deadline) -> str:

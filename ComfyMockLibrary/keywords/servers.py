@@ -30,6 +30,8 @@ class ServerKeywords(Component):
         profile: Profile | None = None,
         nodes: Path | None = None,
         frontend: bool = False,
+        seed: int | None = None,
+        faults: Path | None = None,
         startup_timeout: timedelta | None = None,
     ) -> MockServer:
         """Starts a mock server as a process of its own and returns when it is ready.
@@ -47,10 +49,12 @@ class ServerKeywords(Component):
           - ``profile``: Version of ComfyUI to behave as. ``0.3`` if left out.
           - ``nodes``: File with further node classes, for example a saved ``/object_info`` of your own server.
           - ``frontend``: Serve ComfyUI's real web page; needs the package ``comfyui-frontend-package``.
+          - ``seed``: Seed of the draws of all faults, one more in each later life. Drawn and logged if left out.
+          - ``faults``: File with faults that each life begins with: a JSON list as the server's control API takes it.
           - ``startup_timeout``: Longest time until it is ready. Library default if left out.
 
-        *Returns:* The server, with the attributes ``alias``, ``port``, ``url``, ``ws_url``, ``pid``, ``life_id``,
-        ``lives``, ``log_file`` and ``journal_file``, always up to date.
+        *Returns:* The server, with the attributes ``alias``, ``port``, ``url``, ``ws_url``, ``seed``, ``pid``,
+        ``life_id``, ``lives``, ``log_file`` and ``journal_file``, always up to date.
 
         *Raises:*
           - ValueError: If a server with this alias or port runs already.
@@ -74,6 +78,8 @@ class ServerKeywords(Component):
                 profile=profile,
                 nodes=nodes,
                 frontend=frontend,
+                seed=seed,
+                faults=faults,
                 raw=tuple(raw),
             ),
             port=port,
@@ -91,6 +97,7 @@ class ServerKeywords(Component):
         *,
         signal: StopSignal = StopSignal.SIGTERM,
         shutdown_timeout: timedelta | None = None,
+        watch_attempts: bool = False,
     ) -> int:
         """Ends the server's process, gracefully unless ``signal`` says otherwise, and returns when it has ended.
 
@@ -102,6 +109,8 @@ class ServerKeywords(Component):
           - ``signal``: ``SIGTERM`` stops it with close frames to its clients; ``SIGKILL`` is a crash.
           - ``shutdown_timeout``: Longest time of a graceful stop; after it comes SIGKILL. Library default if left out.
             A frozen server gets SIGKILL at once.
+          - ``watch_attempts``: Record every attempt to connect while the server is down, for `Get Reconnect Attempts`
+            and `Backoff Should Be`. Clients then see a reset instead of a refusal.
 
         *Returns:* The exit status; a negative number is the signal that ended it. Killing a server that has ended
         already is no error.
@@ -113,7 +122,9 @@ class ServerKeywords(Component):
         """
         target = self.session.servers.get(server)
         self.session.set_cursors(target)
-        status = self.session.servers.kill(target, signal, self.session.shutdown_timeout_or(shutdown_timeout))
+        status = self.session.servers.kill(
+            target, signal, self.session.shutdown_timeout_or(shutdown_timeout), watch_attempts=watch_attempts
+        )
         logger.info(f"{target.alias}: life {len(target.lives)} ended with {platform.describe_exit(status)}.")
         return status
 
@@ -126,6 +137,7 @@ class ServerKeywords(Component):
         downtime: timedelta = timedelta(),
         startup_timeout: timedelta | None = None,
         shutdown_timeout: timedelta | None = None,
+        watch_attempts: bool = False,
     ) -> MockServer:
         """Ends the server's life and begins its next one on the same port; a stopped server is only started.
 
@@ -138,6 +150,7 @@ class ServerKeywords(Component):
           - ``downtime``: How long the server stays down, for example ``500 ms``.
           - ``startup_timeout``: Longest time until it is ready. Library default if left out.
           - ``shutdown_timeout``: Longest time of a graceful stop. Library default if left out.
+          - ``watch_attempts``: Record attempts to connect during the downtime, as `Kill Mock Server` does.
 
         *Returns:* The server.
 
@@ -156,6 +169,7 @@ class ServerKeywords(Component):
             downtime=downtime.total_seconds(),
             startup_timeout=self.session.startup_timeout_or(startup_timeout),
             shutdown_timeout=self.session.shutdown_timeout_or(shutdown_timeout),
+            watch_attempts=watch_attempts,
         )
         self._log_life(target)
         return target
@@ -325,6 +339,6 @@ class ServerKeywords(Component):
     @staticmethod
     def _log_life(server: MockServer) -> None:
         logger.info(
-            f"{server.alias}: life {len(server.lives)} ({server.life_id}) at {server.url}, pid {server.pid}. "
-            f"Log: {shown(server.log_file)}"
+            f"{server.alias}: life {len(server.lives)} ({server.life_id}) at {server.url}, pid {server.pid}, "
+            f"seed {server.life.seed}. Log: {shown(server.log_file)}"
         )

@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 from robot.utils import timestr_to_secs
 
+from ComfyMockLibrary.engine.client_process import ClientProcess, ClientProcesses
 from ComfyMockLibrary.engine.clients import ClientManager
+from ComfyMockLibrary.engine.control import ControlFailure
+from ComfyMockLibrary.engine.faults import Fault
+from ComfyMockLibrary.engine.outages import OutageRun, OutageRuns
 from ComfyMockLibrary.engine.servers import MockServer, ServerManager
 from ComfyMockLibrary.engine.waiting import ClientWaits
 from ComfyMockLibrary.robotlog import RobotLog
-from ComfyMockLibrary.types import AutoClose
+from ComfyMockLibrary.types import AutoClose, FaultEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from ComfyMockLibrary.engine.matching import EventPattern
     from ComfyMockLibrary.engine.prompts import QueuedPrompt
 
+    Resource = MockServer | ComfyClient | ClientProcess | OutageRun
 
 Time = timedelta | float | str
 
@@ -69,13 +75,16 @@ class Session:
     ) -> None:
         """Only stores: editors make instances too, and give every argument as text."""
         self.clients = ClientManager()
+        self.processes = ClientProcesses()
+        self.outages = OutageRuns()
         self.log = RobotLog(self)
         self._timeout = timeout
         self._startup_timeout = startup_timeout
         self._shutdown_timeout = shutdown_timeout
         self._auto_close = auto_close
         self._servers: ServerManager | None = None
-        self._opened: list[tuple[Scope | None, MockServer | ComfyClient]] = []
+        self._opened: list[tuple[Scope | None, Resource]] = []
+        self._faults: list[tuple[Scope, Fault]] = []
         self._notes: WeakKeyDictionary[ComfyClient, ClientNotes] = WeakKeyDictionary()
 
     @property
@@ -132,31 +141,62 @@ class Session:
         for client in self.clients.of_server(server):
             client.journal.set_cursor()
 
-    def opened(self, resource: MockServer | ComfyClient) -> None:
+    def opened(self, resource: Resource) -> None:
         """Notes which test or suite has opened something; what is open already stays with the one that opened it."""
         if all(known is not resource for _, known in self._opened):
             self._opened.append((self._scope(), resource))
 
+    def ends_with(self, fault: Fault, until: FaultEnd) -> None:
+        """Notes with which test or suite a fault ends."""
+        suite = _variable("${SUITE NAME}")
+        if until is not FaultEnd.cleared and suite is not None:
+            test = _variable("${TEST NAME}") if until is FaultEnd.test else None
+            self._faults.append((Scope(suite, test), fault))
+
     def close_all_of(self, ends: Callable[[Scope], bool]) -> None:
-        """Closes what was opened in the scopes that end: clients first, then servers, the latest first."""
+        """Closes what was opened in the scopes that end: outages, clients, client processes, servers, latest first.
+
+        Faults end before, so that what lives on is as it was.
+        """
         ending = [resource for scope, resource in self._opened if scope is not None and ends(scope)]
+        faults = [fault for scope, fault in self._faults if ends(scope)]
+        self._faults = [(scope, fault) for scope, fault in self._faults if not ends(scope)]
+        for run in reversed(self.outages.all):
+            if run in ending or run.server in ending:
+                self.outages.end(run)
+        for server in self.known_servers:
+            if server not in ending:
+                self._end_faults(server, faults)
         self._close(ending)
 
     def close(self) -> None:
         """Closes everything."""
+        self.outages.close()
         self.clients.close()
+        self.processes.close()
         if self._servers is not None:
             self._servers.close()
         self._opened = []
+        self._faults = []
 
-    def _close(self, resources: list[MockServer | ComfyClient]) -> None:
+    def _close(self, resources: list[Resource]) -> None:
         self._opened = [(scope, known) for scope, known in self._opened if known not in resources]
         for client in reversed(self.clients.clients):
             if client in resources:
                 self.clients.close_client(client)
+        for process in reversed(self.processes.processes):
+            if process in resources:
+                self.processes.close_process(process, self.shutdown_timeout_or(None))
         for server in reversed(self.known_servers):
             if server in resources:
                 self.servers.close_server(server, self.shutdown_timeout_or(None))
+
+    @staticmethod
+    def _end_faults(server: MockServer, faults: list[Fault]) -> None:
+        try:
+            server.faults.clear(*(fault for fault in faults if fault in server.faults.all()))
+        except ControlFailure as failure:
+            logger.warn(f"Faults of this test or suite may go on. {failure}")
 
     def _scope(self) -> Scope | None:
         """The scope at whose end something that is opened now is closed."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mockserver.comfyui.mock_blocks import MockBlock, read_mock_block
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mockserver.comfyui.option_lists import OptionLists
 
@@ -85,42 +85,51 @@ class Catalog:
 
     def __init__(
         self,
-        object_info: Json,
+        own_classes: Json,
         mock_blocks: dict[str, MockBlock] | None = None,
         option_lists: OptionLists | None = None,
+        find_others: Callable[[], Json] = dict,
     ) -> None:
-        self.object_info = object_info
-        """The classes without what depends on files."""
+        """``find_others`` gives more classes, behind ``own_classes`` where names are the same, when they are needed."""
         self.mock_blocks = mock_blocks or {}
         """How classes are acted out, where a file of node classes says so."""
+        self._own_classes = own_classes
+        self._find_others = find_others
         self._option_lists = option_lists
 
     @classmethod
     @functools.cache
     def load(cls) -> Catalog:
-        """The classes that come with the server; read once."""
-        return cls(json.loads(DATA_FILE.read_text(encoding="utf-8")))
+        """The classes that come with the server."""
+        return cls({}, find_others=bundled)
 
     @classmethod
     def assemble(
         cls, nodes_files: Sequence[Path], *, with_api_nodes: bool, option_lists: OptionLists | None = None
     ) -> Catalog:
-        """The classes that come with the server and those of the user's files, later files first.
+        """The classes that come with the server and those of the user's files; a later file's replace them.
 
         Raises NodesFileError.
         """
-        known = cls.load().object_info
-        object_info = {name: info for name, info in known.items() if with_api_nodes or not _is_api_node(info)}
+        own_classes: Json = {}
         mock_blocks: dict[str, MockBlock] = {}
         for file in nodes_files:
             for name, info in _read_nodes_file(file).items():
                 try:
-                    object_info[name] = _checked_info(name, info)
+                    own_classes[name] = _checked_info(name, info)
+                    mock_blocks.pop(name, None)  # that of the earlier entry which this one replaces
                     if "mock" in info:
-                        mock_blocks[name] = read_mock_block(info["mock"])
+                        node_class = NodeClass(name, own_classes[name])
+                        mock_blocks[name] = read_mock_block(info["mock"], node_class.inputs, len(node_class.outputs))
                 except ValueError as failure:
                     raise NodesFileError(f"{file.name}: class {name}: {failure}") from None
-        return cls(object_info, mock_blocks, option_lists)
+        return cls(own_classes, mock_blocks, option_lists, bundled if with_api_nodes else _bundled_without_api_nodes)
+
+    @functools.cached_property
+    def object_info(self) -> Json:
+        """The classes without what depends on files. Shared with other catalogs, so not to be changed."""
+        others = self._find_others()
+        return others | self._own_classes if self._own_classes else others
 
     def find(self, name: str) -> NodeClass | None:
         """The class of this name, if there is one."""
@@ -134,14 +143,25 @@ class Catalog:
         return {name: self[name].shown for name in self.object_info}
 
 
+@functools.cache
+def bundled() -> Json:
+    """The classes that come with the server. They are read when the first is needed: half a megabyte takes its time."""
+    classes: Json = json.loads(DATA_FILE.read_text(encoding="utf-8"))
+    return classes
+
+
+def _bundled_without_api_nodes() -> Json:
+    return {name: info for name, info in bundled().items() if not _is_api_node(info)}
+
+
 def _is_api_node(info: Json) -> bool:
     return str(info["python_module"]).startswith("comfy_api_nodes")
 
 
 def _read_nodes_file(file: Path) -> Json:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as failure:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as failure:
         raise NodesFileError(f"{file.name}: {failure}") from None
     if not isinstance(content, dict):
         raise NodesFileError(f"{file.name}: an /object_info is a JSON object of classes by name")
@@ -160,8 +180,10 @@ def _checked_info(name: str, info: object) -> Json:
             if not isinstance(config, list) or not config or not isinstance(config[0], (str, list)):
                 raise ValueError(f'input {input_name!r} is no list of a type and options, as ["INT", {{"default": 1}}]')
     outputs = info.get("output", [])
-    if not isinstance(outputs, list):
-        raise ValueError('"output" is a list of types')
+    if not isinstance(outputs, list) or not all(isinstance(kind, (str, list)) for kind in outputs):
+        raise ValueError('"output" is a list of types, as ["IMAGE", "MASK"]')
+    if not isinstance(info.get("output_node", False), (bool, int)):
+        raise ValueError('"output_node" is true or false')
     return {
         "input": inputs,
         "input_order": {group: list(names) for group, names in inputs.items()},

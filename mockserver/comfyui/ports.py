@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Sequence
 
     from aiohttp import web
@@ -29,14 +28,14 @@ Deliver = Callable[["AnyMessage", "Sequence[Socket]"], "Awaitable[None]"]
 class Ports:
     """The places at which something can be made to go wrong on purpose."""
 
-    transport: Callable[[asyncio.Protocol], asyncio.Protocol] | None = None
-    """Bytes: wraps the protocol of each connection that is accepted."""
-
     request: Callable[[web.Request, Handler], Awaitable[web.StreamResponse]] | None = None
     """Requests: answers instead of the handler, or calls it."""
 
     upgrade: Callable[[web.Request], Awaitable[web.StreamResponse | None]] | None = None
     """Upgrade decision: an answer that refuses the websocket, or None to go on."""
+
+    upgraded: Callable[[web.Request, str, web.WebSocketResponse], None] | None = None
+    """Connections: told whose websocket a connection becomes, before the answer to its request."""
 
     socket: Callable[[Socket, bool], Awaitable[None]] | None = None
     """Websockets: one has opened (True), before its first message, or has closed (False)."""

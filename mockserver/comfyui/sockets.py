@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import json
 import uuid
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
 from mockserver import frames
 from mockserver.comfyui import messages
 from mockserver.comfyui.messages import AnyMessage, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mockserver.comfyui.ports import Ports
     from mockserver.journal import Journal
@@ -27,14 +28,24 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """Longest message that a client may send; a longer one closes its socket with 1009 (recorded)."""
 
 
+_FAILURES = (1002, 1007, 1009)
+"""Close codes with which the server ends a websocket whose client breaks the protocol."""
+
 NOBODY = ""
 """A sid that no socket can have: what goes to it is a message all the same, to whoever watches the publisher."""
 
 
-def encode(message: AnyMessage) -> bytes:
-    """The message as one websocket frame."""
+def encode(message: AnyMessage, window_bits: int = 0) -> bytes:
+    """The message as one websocket frame, compressed if the client's window has any bits."""
     opcode = frames.TEXT if isinstance(message, Message) else frames.BINARY
+    if window_bits:
+        return frames.compressed_frame(opcode, message.payload(), window_bits)
     return frames.frame(opcode, message.payload())
+
+
+def _framed(message: AnyMessage) -> Callable[[int], bytes]:
+    """Encodes the message for windows of a size when the first client needs it, and once for all clients that do."""
+    return functools.cache(functools.partial(encode, message))
 
 
 class Socket:
@@ -53,6 +64,8 @@ class Socket:
         self.is_mute = False
         """Whether nothing more is sent on it, although it stays open."""
         self.feature_flags: Json = {}
+        self.ended_with: int | None = None
+        """Close code of the connection, where it ended in a way that aiohttp has no code for."""
         self._request = request
         self._may_negotiate = True
 
@@ -66,6 +79,16 @@ class Socket:
         """What it is written to; None once the connection is lost."""
         return self._request.transport
 
+    @property
+    def window_bits(self) -> int:
+        """Size of the window in which its messages are compressed, as was agreed with the client. 0: they are not."""
+        return int(self.response.compress)
+
+    @property
+    def close_code(self) -> int | None:
+        """Close code of the connection: ours if the client was wrong, else the client's. None while it is open."""
+        return self.response.close_code if self.ended_with is None else self.ended_with
+
     async def write(self, data: bytes) -> None:
         """Writes bytes and waits while the transport is paused, as the real one does. A dead socket takes nothing."""
         if not self.put(data):
@@ -76,6 +99,13 @@ class Socket:
                 await protocol._drain_helper()
             except ConnectionError:
                 return
+
+    @property
+    def closed_by(self) -> str:
+        """Who has ended it: ``server`` or ``client`` by a close frame, else it was ``lost``."""
+        if self.is_closing or self.close_code in _FAILURES:
+            return "server"
+        return "lost" if self.close_code in (None, WSCloseCode.ABNORMAL_CLOSURE) else "client"
 
     def put(self, data: bytes) -> bool:
         """Writes bytes at once, also where the transport is paused. False if the socket takes nothing any more."""
@@ -180,7 +210,9 @@ class Sockets:
         socket = Socket(next(self._numbers), sid, request, response, self._ordinals[sid])
         self._registered[sid] = socket
         self._open[socket.number] = socket
-        self._journal.record("socket_opened", socket=socket.number, client_id=sid, remote=_peer(request))
+        self._journal.record(
+            "socket_opened", socket=socket.number, client_id=sid, ordinal=socket.ordinal, remote=_peer(request)
+        )
         try:
             if self._ports.socket is not None:
                 await self._ports.socket(socket, True)
@@ -191,10 +223,18 @@ class Sockets:
             if self._ports.closing is not None:
                 await self._ports.closing(socket)
             await socket.finish()
+        except ConnectionError:  # the client has gone while aiohttp answered a ping of its
+            socket.ended_with = WSCloseCode.ABNORMAL_CLOSURE
         finally:
             self._registered.pop(sid, None)
             del self._open[socket.number]
-            self._journal.record("socket_closed", socket=socket.number, client_id=sid, code=response.close_code)
+            self._journal.record(
+                "socket_closed",
+                socket=socket.number,
+                client_id=sid,
+                code=socket.close_code,
+                closed_by=socket.closed_by,
+            )
             if self._ports.socket is not None:
                 await self._ports.socket(socket, False)
 
@@ -206,6 +246,8 @@ class Sockets:
 
     async def _receive(self, socket: Socket, received: Any, flags: Json) -> None:
         if received.type is WSMsgType.ERROR:  # too long or no valid frame; the socket is closed already
+            if isinstance(received.data, WebSocketError):  # whose code aiohttp has forgotten, once it has sent it
+                socket.ended_with = received.data.code
             return
         if received.type is WSMsgType.PING:
             await self._answer_ping(socket, received.data)
@@ -215,6 +257,7 @@ class Sockets:
         text: str | None = received.data if received.type is WSMsgType.TEXT else None
         self._journal.record("message_received", socket=socket.number, text=text, length=len(received.data))
         if text is not None and socket.negotiate(text):
+            self._journal.record("feature_flags", socket=socket.number, flags=socket.feature_flags)
             await self._send(messages.feature_flags(flags), socket.sid, [socket])
 
     async def _answer_ping(self, socket: Socket, payload: bytes) -> None:
@@ -233,16 +276,16 @@ class Sockets:
     async def deliver(self, message: AnyMessage, receivers: Sequence[Socket]) -> None:
         """Sends a message to sockets at once, not through the publisher."""
         self._record_sent(message, receivers)
-        frame = encode(message)
+        frame_of = _framed(message)
         for socket in receivers:
-            await socket.write(frame)
+            await socket.write(frame_of(socket.window_bits))
 
     def put(self, message: AnyMessage, receivers: Sequence[Socket]) -> None:
         """Sends a message to sockets without waiting for any of them."""
         self._record_sent(message, receivers)
-        frame = encode(message)
+        frame_of = _framed(message)
         for socket in receivers:
-            socket.put(frame)
+            socket.put(frame_of(socket.window_bits))
 
     def _record_sent(self, message: AnyMessage, receivers: Sequence[Socket]) -> None:
         numbers = [socket.number for socket in receivers]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _DATA = Path(__file__).parent.parent / "data"
 _OWN_PAGE = _DATA / "web"
 _EXTENSIONS_FILE = _DATA / "extensions.json"
+_TEMPLATES = _DATA / "templates"
 _PACKAGE = "comfyui_frontend_package"
 
 
@@ -33,6 +34,11 @@ class WebRoot:
         if settings.front_end_root is not None:
             return cls(settings.front_end_root)
         return cls(_installed_frontend() if settings.frontend else None)
+
+    @property
+    def templates(self) -> Path:
+        """The directory at ``/templates``: workflows that the front-end offers, instead of ComfyUI's."""
+        return _TEMPLATES
 
     @property
     def index(self) -> Path:

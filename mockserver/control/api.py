@@ -75,15 +75,16 @@ class ControlApi:
 
     async def post_faults(self, request: web.Request) -> web.StreamResponse:
         """Sets a fault, or several that all are right. One that ends or freezes the life does so after the answer."""
-        from mockserver.faults.kinds import EndsOrFreezes, FaultError, read_fault
+        from mockserver.faults.kinds import EndsOrFreezes, FaultError, SlowStart, read_fault
 
         body = await _json(request)
         registry = self._faults().registry
         try:
             wanted = [read_fault(each) for each in (body if isinstance(body, list) else [body])]
-            standing = registry.set_all(wanted, but=EndsOrFreezes)
+            standing = registry.set_all(wanted, but=EndsOrFreezes | SlowStart)
         except FaultError as failure:
             raise _error(400, str(failure)) from None
+        await self._faults().settled()
         described = [each.as_json() for each in standing]
         answer = web.json_response(described if isinstance(body, list) else described[0], status=201)
         held = [each for each in standing if each.fault.when is None and isinstance(each.fault, EndsOrFreezes)]
@@ -103,11 +104,13 @@ class ControlApi:
         """Clears a fault. What it held back goes on; one that has ended stays as it is."""
         standing = self._find(request)
         self._faults().registry.clear(standing.id)
+        await self._faults().settled()
         return web.json_response(standing.as_json())
 
     async def delete_faults(self, _request: web.Request) -> web.Response:
         """Clears all faults."""
         cleared = self._faults().registry.clear_all()
+        await self._faults().settled()
         return web.json_response({"faults": [each.as_json() for each in cleared]})
 
     async def post_release(self, request: web.Request) -> web.Response:

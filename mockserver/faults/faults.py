@@ -17,7 +17,6 @@ from mockserver.faults.kinds import (
     Exit,
     FailRequest,
     Fault,
-    FaultError,
     ForgetPrompt,
     Freeze,
     HalfCloseConnections,
@@ -37,13 +36,11 @@ from mockserver.faults.kinds import (
 from mockserver.faults.messages import MessageFaults, concerns
 from mockserver.faults.network import NetworkFaults
 from mockserver.faults.registry import Registry
-from mockserver.faults_file import FaultsFileError, read_faults_file
 from mockserver.network.connections import Who as NetworkWho
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from mockserver.comfyui.server import ComfyServer
     from mockserver.comfyui.sockets import Socket
@@ -107,13 +104,13 @@ class Faults:
             LoseHistory: lambda _: self._execution.lose_history(),
         }
 
-    def set_from_file(self, path: Path) -> None:
-        """Sets the faults that a life begins with. Raises FaultsFileError."""
-        faults = read_faults_file(path)
-        try:
-            self.registry.set_all(faults)
-        except FaultError as failure:
-            raise FaultsFileError(f"{path.name}: {failure}") from None
+    async def settled(self) -> None:
+        """Waits until what was set and cleared is in force on the network too."""
+        await self._network.settled()
+
+    def begin_with(self, faults: Sequence[Fault]) -> None:
+        """Sets the faults that a life begins with. Raises FaultError."""
+        self.registry.set_all(faults)
 
     def release(self, names: Sequence[str]) -> list[Standing]:
         """Clears the faults of these kinds that hold something."""
@@ -175,9 +172,7 @@ class Faults:
         return {"sockets": [socket.number for socket in sockets]}
 
     def _transports(self) -> list[asyncio.Transport]:
-        """All that was written to, directly or through something that stands before a connection."""
-        sockets = [each.transport for each in self._server.sockets.open if each.transport is not None]
-        return [*sockets, *(each.transport for each in self._connections.matching(EVERYBODY))]
+        return [each.transport for each in self._connections.matching(EVERYBODY)]
 
     def _sockets(self, who: Who) -> list[Socket]:
         return [socket for socket in self._server.sockets.open if concerns(who, socket)]

@@ -155,7 +155,7 @@ EndsOrFreezes = Crash | Exit | Freeze
 class SlowStart(Fault, frozen=True, kw_only=True, tag="slow_start"):
     """A life takes its time to start: connections are refused, then requests answered with 503, then all is well.
 
-    Set in a life that runs, it begins there; in a file of faults, with the life.
+    It begins with a life that begins with it (``--faults``); set in a life that runs, it is for later ones.
     """
 
     level: ClassVar[str] = "process"

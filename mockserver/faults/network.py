@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mockserver.faults.kinds import (
@@ -26,13 +27,13 @@ from mockserver.faults.kinds import (
     StopReading,
     Who,
 )
-from mockserver.network import closing, stages
+from mockserver.network import stages
 from mockserver.network.connections import ByteRule
 from mockserver.network.connections import Who as NetworkWho
 from mockserver.network.draws import Direction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from mockserver.faults.registry import Registry, Standing
     from mockserver.listening import Listener
@@ -51,6 +52,7 @@ class NetworkFaults:
         self._rules: tuple[ByteRule, ...] = ()
         self._listener_fault: Standing | None = None
         self._flapping: asyncio.Task[None] | None = None
+        self._orders: asyncio.Task[None] | None = None
         connections.on_strike = self._note_strike
 
     def settle(self) -> None:
@@ -64,15 +66,31 @@ class NetworkFaults:
     def close(self, fault: Fault) -> dict[str, Any]:
         """Ends connections as the fault says. Returns what is noted of it."""
         assert isinstance(fault, ResetConnections | EndConnections | HalfCloseConnections)
-        end = {
-            ResetConnections: closing.reset,
-            EndConnections: closing.finish,
-            HalfCloseConnections: closing.half_close,
-        }[type(fault)]
         concerned = self._connections.matching(_network(fault.who))
         for connection in concerned:
-            end(connection.transport)
+            if isinstance(fault, ResetConnections):
+                connection.reset()
+            elif isinstance(fault, EndConnections):
+                connection.finish()
+            else:
+                connection.half_close()
         return {"connections": [connection.number for connection in concerned]}
+
+    async def settled(self) -> None:
+        """Waits until the listener has carried out all that it was told."""
+        if self._orders is not None:
+            await asyncio.wait([self._orders])
+
+    def _order(self, order: Callable[[], Awaitable[None]]) -> None:
+        """Lets the listener do something after all that it was told before."""
+        previous = self._orders
+
+        async def carry_out() -> None:
+            if previous is not None:
+                await asyncio.wait([previous])
+            await order()
+
+        self._orders = asyncio.ensure_future(carry_out())
 
     def _settle_listener(self) -> None:
         faults = [
@@ -89,23 +107,23 @@ class NetworkFaults:
             self._flapping = None
         fault = None if latest is None else latest.fault
         if isinstance(fault, RefuseConnections):
-            self._listener.refuse(drop_established=fault.established == "drop")
+            self._order(partial(self._listener.refuse, drop_established=fault.established == "drop"))
         elif isinstance(fault, IgnoreConnections):
-            self._listener.ignore()
+            self._order(self._listener.ignore)
         elif isinstance(fault, SlowAccept):
-            self._listener.slow_accept(fault.delay)
+            self._order(partial(self._listener.slow_accept, fault.delay))
         elif isinstance(fault, Flap):
             assert latest is not None
             self._flapping = asyncio.ensure_future(self._flap(latest, fault))
         else:
-            self._listener.resume()
+            self._order(self._listener.resume)
 
     async def _flap(self, standing: Standing, fault: Flap) -> None:
         while True:
-            self._listener.refuse(drop_established=True)
+            self._order(partial(self._listener.refuse, drop_established=True))
             self._registry.strike(standing)
             await asyncio.sleep(fault.down)
-            self._listener.resume()
+            self._order(self._listener.resume)
             await asyncio.sleep(fault.up)
 
     def _note_strike(self, rule: ByteRule, connection: Connection, details: dict[str, Any]) -> None:
@@ -133,7 +151,7 @@ def _rules_of(registry: Registry) -> Iterator[ByteRule]:
 
 
 _STAGES: dict[type[ByteFault], Callable[[Any], stages.Stage]] = {
-    Latency: lambda fault: stages.Latency(fault.delay, fault.jitter, fault.distribution),
+    Latency: lambda fault: stages.Latency(fault.delay, fault.jitter, stages.Distribution(fault.distribution)),
     Bandwidth: lambda fault: stages.Bandwidth(fault.rate),
     Slice: lambda fault: stages.Slicer(fault.size, fault.variation, fault.delay),
     StallNetwork: lambda fault: stages.Stall(fault.loss),

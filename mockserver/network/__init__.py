@@ -1,1 +1,1 @@
-"""What happens to the bytes of connections, and to the listener that accepts them."""
+"""Faults of the network: what happens to bytes on their way, to connections and to listening sockets."""

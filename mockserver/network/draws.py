@@ -1,4 +1,4 @@
-"""Deterministic draws: one stream for each seed, client, connection, direction and fault."""
+"""Chance that repeats: every draw is a function of a seed and of what it is drawn for, and of nothing else."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ class Direction(Enum):
 
 
 class Draws:
-    """A stream of numbers that depends on nothing but its five names."""
+    """The draws of one fault for one direction of one connection.
+
+    A draw depends neither on other draws nor on how many there were, so that bytes that are read in other portions, a
+    further client or a further fault change nothing.
+    """
 
     def __init__(self, seed: int, client: str, connection: int, direction: Direction, fault: str) -> None:
-        self._key = repr((seed, client, connection, direction.value, fault)).encode()
+        """``connection``: it is the n-th one of the client."""
+        text = "\0".join((str(seed), client, str(connection), direction.value, fault))
+        self._stream = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8)
 
-    def at(self, position: int) -> float:
-        """The draw at a position, from 0.0 up to but not including 1.0."""
-        digest = hashlib.blake2b(self._key + position.to_bytes(8, "big"), digest_size=8).digest()
-        return int.from_bytes(digest, "big") / 2**64
+    def at(self, k: int) -> float:
+        """Draw number ``k``: evenly distributed, from 0 up to but without 1."""
+        draw = self._stream.copy()
+        draw.update(b"\0%d" % k)
+        return (int.from_bytes(draw.digest(), "big") >> 11) / (1 << 53)

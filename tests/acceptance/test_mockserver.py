@@ -453,17 +453,17 @@ def check_that_it_works(server: MockProcess) -> None:
 
 class TestControl:
     def test_life_tells_what_it_is_and_does(self, start_mock_process: StartMockProcess) -> None:
-        server = start_mock_process("--strict", "--life-id", "life-7", "--seed", "7", *SLOW)
+        server = start_mock_process("--strict", "--life-id", "life-7", "--seed", "5", *SLOW)
         server.connect("me").message()
         server.queue(QUICK)
-        found = server.control("/life").json
-        assert found.pop("tasks") > 0
-        assert found == {
+        life = server.control("/life").json
+        assert life.pop("tasks") > 0
+        assert life == {
             "life_id": "life-7",
             "pid": server.pid,
             "port": server.port,
             "strict": True,
-            "seed": 7,
+            "seed": 5,
             "sockets": 1,
             "queue_remaining": 1,
             "journal": str(server.journal_file),
@@ -509,7 +509,9 @@ class TestJournal:
         assert life.items() <= records[1].items()
         queried = [record for record in records if record.get("path", "").startswith("/queue?")]
         assert [record["path"] for record in queried] == paths
-        assert {(record["method"], record["status"]) for record in queried} == {("GET", 200)}
+        asked = [record["request"] for record in queried]
+        answers = [record for record in records if record["kind"] == "answer" and record["request"] in asked]
+        assert [(record["request"], record["status"]) for record in answers] == [(number, 200) for number in asked]
         assert [(r["text"], r["length"]) for r in server.records("message_received")] == [("hello", 5), (None, 3)]
         assert [(r["state"], r["client_id"]) for r in server.records("prompt") if r["prompt_id"] == prompt_id] == [
             ("queued", "me"),
@@ -540,12 +542,14 @@ class TestJournal:
         assert [record["state"] for record in server.records("life")] == ["ready", "stopping", "stopped"]
         assert server.records("socket_closed")[0]["code"] == 1001
         assert server.records("prompt")[-1]["state"] == "deleted"
-        assert [(r["path"], r["status"]) for r in server.records("request")][-4:] == [
-            ("/queue", 200),
-            ("/prompt", 500),
-            ("/unknown", 404),
+        requests = server.records("request")
+        statuses = {answer["request"]: answer["status"] for answer in server.records("answer")}
+        assert [(each["path"], statuses[each["request"]]) for each in requests if each["path"] != "/prompt"] == [
             ("/ws?clientId=me", 101),
+            ("/queue", 200),
+            ("/unknown", 404),
         ]
+        assert (requests[-2]["body"], statuses[requests[-2]["request"]]) == ("no JSON", 500)
 
 
 @pytest.fixture(scope="session")

@@ -225,8 +225,9 @@ class TestWhatAClientSends:
         for data, opcode, final in ((b"x" * (LONGEST_MESSAGE - 1), ABNF.OPCODE_TEXT, 0), (b"xx", ABNF.OPCODE_CONT, 1)):
             client.websocket.send_frame(ABNF.create_frame(data, opcode, final))
         assert client.close_frame()[0] == 1009
-        mock_process.wait_for_record("socket_closed", client_id="me")
-        mock_process.wait_for_record("request", path="/ws?clientId=me", status=101)
+        mock_process.wait_for_record("socket_closed", client_id="me", code=1009, closed_by="server")
+        mock_process.wait_for_record("request", path="/ws?clientId=me")
+        mock_process.wait_for_record("answer", status=101)
         assert "Traceback" not in mock_process.log
         mock_process.run(QUICK)
         assert remaining(other.until("status", status={"exec_info": {"queue_remaining": 1}}))[-1] == 1
@@ -243,6 +244,7 @@ class TestWhatAClientSends:
             each.message()
         client.websocket.sock.sendall(b"\xff\x80\0\0\0\0")
         assert client.close_frame()[0] == 1002
+        mock_process.wait_for_record("socket_closed", client_id="me", code=1002)
         assert "Traceback" not in mock_process.log
         mock_process.queue(QUICK, client_id="other")
         assert "execution_success" in types(other.until("executing", node=None))
@@ -254,7 +256,7 @@ class TestWhatAClientSends:
         client.answer_close(code)
         assert client.close_frame() == (1000, "")
         assert client.meets_the_end()
-        mock_process.wait_for_record("socket_closed", socket=1, code=code)
+        mock_process.wait_for_record("socket_closed", socket=1, code=code, closed_by="client")
 
 
 class TestStalledReader:

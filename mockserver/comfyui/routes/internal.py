@@ -8,17 +8,16 @@ from aiohttp import web
 
 from mockserver.comfyui.paths import FILE_FOLDERS, FileFolder
 from mockserver.comfyui.routes.requests import json_body
-from mockserver.comfyui.server import SERVER, ComfyServer
+from mockserver.comfyui.server import SERVER
 
 routes = web.RouteTableDef()
 
 _FOLDERS: dict[str, FileFolder] = {name: name for name in FILE_FOLDERS}
 
 
-def make_internal_app(server: ComfyServer) -> web.Application:
-    """The application under ``/internal``."""
+def make_internal_app() -> web.Application:
+    """The application under ``/internal``. It needs a server."""
     app = web.Application()
-    app[SERVER] = server
     app.add_routes(routes)
     return app
 

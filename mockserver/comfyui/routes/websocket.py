@@ -29,6 +29,8 @@ async def get_websocket(request: web.Request) -> web.StreamResponse:
     sid = request.query.get("clientId") or new_sid()
     response = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, autoclose=False, autoping=False)
     response.headers[LIFE_HEADER] = server.settings.life_id
+    if server.ports.upgraded is not None:
+        server.ports.upgraded(request, sid, response)
     await response.prepare(request)
     welcome: list[AnyMessage] = [messages.status(server.queue.remaining, sid)]
     node = server.worker.node_running_for(sid)

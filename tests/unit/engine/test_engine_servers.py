@@ -354,7 +354,18 @@ class TestNames:
 
     @pytest.mark.parametrize(
         "option",
-        ["--port=1", "--journal", "--life-id", "--supervised", "--kill-with-parent", "--help", "-h", "--version"],
+        [
+            "--port=1",
+            "--seed=1",
+            "--faults",
+            "--journal",
+            "--life-id",
+            "--supervised",
+            "--kill-with-parent",
+            "--help",
+            "-h",
+            "--version",
+        ],
     )
     def test_options_that_are_the_librarys_own_or_make_no_server_are_refused(
         self, manager: ServerManager, option: str

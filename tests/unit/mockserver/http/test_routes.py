@@ -49,6 +49,17 @@ def test_a_folder_of_the_web_root_is_forbidden(site: Site) -> None:
     assert (answer.status, answer.text) == (403, "403: Forbidden")
 
 
+def test_each_template_on_offer_is_there_with_its_picture(site: Site) -> None:
+    groups = json.loads(site.get("/templates/index.json").body)
+    offered = [template for group in groups for template in group["templates"]]
+    assert offered
+    for template in offered:
+        workflow = json.loads(site.get(f"/templates/{template['name']}.json").body)
+        assert {node["type"] for node in workflow["nodes"]} <= site.get("/object_info").json.keys()
+        picture = site.get(f"/templates/{template['name']}-1.{template['mediaSubtype']}")
+        assert (picture.status, picture.headers["Content-Type"]) == (200, f"image/{template['mediaSubtype']}")
+
+
 @pytest.mark.parametrize("path", ["/", "/api/"])
 def test_the_page_for_people_is_not_kept(site: Site, path: str) -> None:
     answer = site.get(path)

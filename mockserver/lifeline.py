@@ -1,0 +1,65 @@
+"""What any process of ours needs that another program starts: ready line, signals, orders on stdin, death with it."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PR_SET_PDEATHSIG = 1
+
+
+def ask_for_death_with_parent() -> None:
+    """Lets the kernel kill this process when the thread that started it ends; nothing else ends a frozen process."""
+    if sys.platform == "linux":
+        libc: Any = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def say(line: str) -> None:
+    """Prints a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def say_ready(ready: dict[str, Any]) -> None:
+    """Prints the one line that a supervising program reads. Whatever is printed later belongs to the log."""
+    say(json.dumps(ready))
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+
+def stop_on_signals(stop: Callable[[str], None], *signals: signal.Signals) -> None:
+    """Calls ``stop`` in the running loop at the first signal; a second one, of either kind, ends the process."""
+    loop = asyncio.get_running_loop()
+
+    def handle(number: int, _frame: object) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+        loop.call_soon_threadsafe(stop, signal.Signals(number).name)
+
+    for each in signals:
+        signal.signal(each, handle)
+
+
+def hold_lifeline(stop: Callable[[str], None], at_end: Callable[[], None]) -> None:
+    """Reads orders from stdin, in a thread; its end is the end of whoever started this process, and so of it."""
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        unread = b""
+        while data := os.read(sys.stdin.fileno(), 4096):
+            *orders, unread = (unread + data).split(b"\n")
+            if b"stop" in (order.strip() for order in orders):
+                loop.call_soon_threadsafe(stop, "stop on stdin")
+        at_end()
+        os._exit(0)
+
+    threading.Thread(target=read, name="lifeline", daemon=True).start()

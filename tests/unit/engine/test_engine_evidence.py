@@ -1,0 +1,164 @@
+"""Evidence: one list over all lives, from journals that may end anywhere."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from story import Story
+
+from ComfyMockLibrary.engine.evidence import is_same_prompt, sent_prompts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Story:
+    """A server in its first life."""
+    told = Story(tmp_path)
+    told.begin_life()
+    return told
+
+
+def test_a_request_has_its_answer(story: Story) -> None:
+    story.request("POST", "/api/prompt?x=1&y=", 400, '{"client_id": "me"}', "no", User_Agent="node")
+    (request,) = story.evidence.requests()
+    assert (request.life, request.method, request.path, request.route) == (1, "POST", "/api/prompt", "/prompt")
+    assert (request.query, request.headers) == ({"x": "1", "y": ""}, {"user-agent": "node"})
+    assert (request.status, request.answer_body, request.seconds) == (400, "no", 0.01)
+    assert (request.json, request.client_id) == ({"client_id": "me"}, "me")
+    assert str(request) == "POST /api/prompt (400, life 1)"
+
+
+@pytest.mark.parametrize("body", [None, "no JSON", "[]", '{"client_id": 7}'])
+def test_a_request_may_say_nothing_of_its_client(story: Story, body: str | None) -> None:
+    story.request("POST", "/prompt", None, body)
+    (request,) = story.evidence.requests()
+    assert (request.client_id, request.status) == (None, None)
+    assert str(request) == "POST /prompt (no answer, life 1)"
+
+
+def test_a_websocket_is_known_from_its_handshake_to_its_end(story: Story) -> None:
+    number = story.connect("me", User_Agent="node")
+    story.record("feature_flags", socket=number, flags={"a": True})
+    evidence = story.evidence
+    (opened,) = evidence.sockets()
+    assert (opened.is_open, opened.headers["user-agent"], opened.flags) == (True, "node", {"a": True})
+    assert str(opened) == "socket 1 of 'me' in life 1: open"
+    story.lose(number, code=1000, closed_by="client")
+    (closed,) = evidence.sockets("me")
+    assert (closed.is_open, closed.closed_at, closed.code, closed.closed_by) == (False, story.at, 1000, "client")
+    assert str(closed) == "socket 1 of 'me' in life 1: closed by client with 1000"
+    assert evidence.sockets("other") == []
+
+
+def test_a_websocket_ends_with_its_life(story: Story) -> None:
+    story.connect()
+    last_sign = story.at
+    evidence = story.evidence
+    assert evidence.sockets()[0].is_open
+    story.end_life()
+    (socket,) = evidence.sockets()
+    assert (socket.closed_at, socket.code, socket.closed_by) == (last_sign, None, "life")
+
+
+def test_a_record_that_is_only_begun_is_left_for_later(story: Story) -> None:
+    file = story.lives[0].journal_file
+    whole = json.dumps({"at": 1, "kind": "queue_cleared"}) + "\n"
+    evidence = story.evidence
+    with file.open("a") as journal:
+        journal.write(whole + whole[:10])
+    assert len(evidence.records("queue_cleared")) == 1
+    with file.open("a") as journal:
+        journal.write(whole[10:])
+    assert len(evidence.records("queue_cleared")) == 2
+
+
+def test_a_life_without_a_journal_tells_nothing(tmp_path: Path) -> None:
+    story = Story(tmp_path)
+    story.begin_life()
+    story.lives[0].journal_file.unlink()
+    assert story.evidence.records() == []
+
+
+def test_all_lives_are_one_list(story: Story) -> None:
+    story.request("GET", "/queue")
+    story.end_life()
+    story.begin_life()
+    story.request("GET", "/queue")
+    assert [request.life for request in story.evidence.requests()] == [1, 2]
+
+
+def test_messages_have_their_receivers_and_senders(story: Story) -> None:
+    me, other = story.connect("me"), story.connect("other")
+    story.record("message_sent", type="status", data={"a": 1}, sockets=[me, other])
+    story.record("message_sent", type="binary_1", length=9, sockets=[])
+    for text in ('{"type": "feature_flags", "data": {}}', "[1]", "{", None):
+        story.record("message_received", socket=other, text=text, length=1)
+    messages = story.evidence.messages()
+    assert [(each.direction, each.type, each.client_ids) for each in messages] == [
+        ("sent", "status", ("me", "other")),
+        ("sent", "binary_1", ()),
+        ("received", "feature_flags", ("other",)),
+        ("received", "text", ("other",)),
+        ("received", "text", ("other",)),
+        ("received", "binary", ("other",)),
+    ]
+    assert messages[0].data == {"a": 1}
+
+
+class TestOutages:
+    """From the loss of a websocket until there is one again."""
+
+    def test_attempts_of_all_kinds_count(self, story: Story) -> None:
+        story.connect()
+        story.end_life()
+        lost_at = story.at
+        story.refused_attempts += [lost_at + 1, lost_at + 3]
+        story.at += 4
+        story.begin_life()
+        for status in (503, None, 101):
+            story.connect(status=status)
+        (outage,) = story.evidence.outages()
+        assert (outage.lost_at, outage.back_at) == (lost_at, story.at)
+        assert [(each.outcome, each.life) for each in outage.attempts] == [
+            ("refused", None),
+            ("refused", None),
+            ("503", 2),
+            ("unanswered", 2),
+            ("connected", 2),
+        ]
+        assert outage.delays[:2] == pytest.approx([1, 2])
+        assert [each.succeeded for each in outage.attempts] == [False, False, False, False, True]
+
+    def test_a_client_that_has_left_is_in_no_outage(self, story: Story) -> None:
+        story.lose(story.connect(), code=1000, closed_by="client")
+        assert story.evidence.outages() == []
+
+    def test_each_client_has_outages_of_its_own(self, story: Story) -> None:
+        me, other = story.connect("me"), story.connect("other")
+        story.lose(me, "me")
+        story.lose(other, "other")
+        story.connect("other")
+        assert [outage.back_at is None for outage in story.evidence.outages("me")] == [True]
+        assert [outage.back_at is None for outage in story.evidence.outages("other")] == [False]
+        assert len(story.evidence.outages()) == 2
+
+    def test_it_goes_on_as_long_as_the_client_is_away(self, story: Story) -> None:
+        story.lose(story.connect())
+        story.connect(status=403)
+        (outage,) = story.evidence.outages()
+        assert (outage.back_at, [each.outcome for each in outage.attempts]) == (None, ["403"])
+
+
+def test_a_prompt_is_known_by_its_workflow(story: Story) -> None:
+    for prompt in ({"1": {}}, {"1": {}}, {"2": {}}):
+        story.queue(prompt)
+    story.request("POST", "/prompt", 500, "no JSON")
+    story.request("GET", "/prompt")
+    one, same, other, broken = sent_prompts(story.evidence.requests())
+    assert is_same_prompt(one, same)
+    assert not is_same_prompt(one, other)
+    assert not is_same_prompt(broken, broken)
