@@ -56,7 +56,8 @@ def require() -> None:
 def run(command: Sequence[str], loss: float, *, timeout: float) -> LossyRun:
     """Runs a command to its end with this share of packets lost, from 0 to 1.
 
-    It ends with this process too. Raises NotAvailable, and TimeoutError when it has not ended in time; it is ended then.
+    It ends with this process too. Raises NotAvailable, and TimeoutError when it has not ended in time; it is ended
+    then.
     """
     unshare, nft = _program("unshare"), _program("nft")
     with tempfile.TemporaryDirectory(prefix="lossy-") as directory:

@@ -373,7 +373,7 @@ class OutageRuns:
             if run.server is server and not run.is_over:
                 raise ValueError(f"{run.describe()}. Wait for its end with `Wait For Outage To End`.")
             if run.server is server:
-                self._positions[server] = max(run.position, self._positions.get(server, 0))
+                self._positions[server] = run.position
         since = self._positions.get(server)
         run = OutageRun(
             outage,
@@ -386,10 +386,16 @@ class OutageRuns:
         run.start()
         return run
 
+    def end(self, run: OutageRun) -> None:
+        """Ends a run, healed, and forgets it; where it ended is where the next one on its server looks from."""
+        run.abort()
+        self._positions[run.server] = run.position
+        self._runs.remove(run)
+
     def close(self) -> None:
         """Ends all runs."""
-        for run in self._runs:
-            run.abort()
+        for run in reversed(self.all):
+            self.end(run)
 
 
 class _Journals:

@@ -10,6 +10,7 @@ from ComfyMockLibrary.engine import lossy_network
 from ComfyMockLibrary.engine.lossy_network import LossyRun
 from ComfyMockLibrary.errors import ExpectationFailed
 from ComfyMockLibrary.keywords.base import Component, keyword
+from ComfyMockLibrary.quantities import Percent
 
 _SHOWN = 2000
 
@@ -19,7 +20,7 @@ class LossyNetworkKeywords(Component):
 
     @keyword(tags=["Network"])
     def run_in_lossy_network(
-        self, loss: str, *command: str, timeout: timedelta = timedelta(minutes=5), expected_status: int | None = 0
+        self, loss: Percent, *command: str, timeout: timedelta = timedelta(minutes=5), expected_status: int | None = 0
     ) -> LossyRun:
         """Runs a command in a network that loses packets, and returns when it has ended.
 
@@ -47,7 +48,7 @@ class LossyNetworkKeywords(Component):
         | Log    ${run.lost} of ${run.packets} packets were lost.
         """
         try:
-            run = lossy_network.run(command, _share(loss), timeout=timeout.total_seconds())
+            run = lossy_network.run(command, loss, timeout=timeout.total_seconds())
         except lossy_network.NotAvailable as reason:
             raise SkipExecution(str(reason)) from None
         except TimeoutError as failure:
@@ -59,13 +60,3 @@ class LossyNetworkKeywords(Component):
                 f"End of its output:\n{run.output[-_SHOWN:]}"
             )
         return run
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share < 1:
-        raise ValueError(f"{text!r} is no share of packets. Give for example 5%, or 0.05.")
-    return share

@@ -78,6 +78,8 @@ class Session:
         self.processes = ClientProcesses()
         self.outages = OutageRuns()
         self.log = RobotLog(self)
+        self.test_began_at: float | None = None
+        """When the test began that runs, in monotonic seconds."""
         self._timeout = timeout
         self._startup_timeout = startup_timeout
         self._shutdown_timeout = shutdown_timeout
@@ -104,6 +106,12 @@ class Session:
     def known_servers(self) -> list[MockServer]:
         """The servers that have been started so far."""
         return [] if self._servers is None else self._servers.servers
+
+    def journal_files(self) -> list[Path]:
+        """Journals of all servers, and of the clients that there have been in their time."""
+        began_at = min((server.began_at for server in self.known_servers), default=self.test_began_at or 0.0)
+        of_servers = [file for server in self.known_servers for file in server.journal_files]
+        return [*of_servers, *self.clients.journal_files(since=began_at)]
 
     @property
     def timeout(self) -> float:
@@ -161,6 +169,9 @@ class Session:
         ending = [resource for scope, resource in self._opened if scope is not None and ends(scope)]
         faults = [fault for scope, fault in self._faults if ends(scope)]
         self._faults = [(scope, fault) for scope, fault in self._faults if not ends(scope)]
+        for run in reversed(self.outages.all):
+            if run in ending or run.server in ending:
+                self.outages.end(run)
         for server in self.known_servers:
             if server not in ending:
                 self._end_faults(server, faults)
@@ -178,9 +189,6 @@ class Session:
 
     def _close(self, resources: list[Resource]) -> None:
         self._opened = [(scope, known) for scope, known in self._opened if known not in resources]
-        for run in reversed(self.outages.all):
-            if run in resources or run.server in resources:
-                run.abort()
         for client in reversed(self.clients.clients):
             if client in resources:
                 self.clients.close_client(client)

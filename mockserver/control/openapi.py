@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mockserver.control.examples import EXAMPLES
 from mockserver.faults import kinds
 from mockserver.version import __version__
 
@@ -89,8 +90,11 @@ def schemas(ref_template: str = "#/$defs/{name}") -> Json:
     """JSON schemas of all kinds of faults, by the names of their classes, with what their fields mean."""
     _, components = msgspec.json.schema_components(kinds.KINDS, ref_template=ref_template)
     texts = field_texts(kinds)
+    examples = {kinds.BY_NAME[example["fault"]].__name__: example for example in EXAMPLES}
     for name, schema in components.items():
         schema.update(_more(name))
+        if name in examples:
+            schema["examples"] = [examples[name]]
         for field, described in schema.get("properties", {}).items():
             text = texts.get((name, field))
             if text is not None:

@@ -153,7 +153,7 @@ def _chosen(value: dict[str, Any], structs: list[inspect.StructType], path: Path
 
 
 def _nearest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
     return f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}."
 
 

@@ -185,6 +185,17 @@ class Life(MockProcess):
         """Waits until the server knows that a client has left."""
         self.wait_for_record("socket_closed", client_id=client_id)
 
+    def queue_leniently(self, prompt: Json) -> None:
+        """Asks for a prompt to be queued, whatever comes of it, and does not wait for the answer."""
+        body = json.dumps({"prompt": prompt, "client_id": "me"}).encode()
+        head = f"POST /prompt HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE) as connection:
+            connection.sendall(head.encode() + body)
+
+    def wait_until_idle(self) -> None:
+        """Waits until no prompt waits or runs."""
+        eventually("An empty queue", lambda: not self.steer("GET", "/life").json["queue_remaining"])
+
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal."""
         self._lives.order("signal", self._name, signal=number.name)

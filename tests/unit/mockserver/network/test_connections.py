@@ -349,7 +349,7 @@ def test_latency_strikes_once(wired: Wired) -> None:
 
 
 def test_the_same_seed_strikes_the_same_whoever_else_is_there(wired: Wired) -> None:
-    wired.apply(rule(Stall(0.3), Direction.to_client))
+    wired.apply(rule(Stall(0.15), Direction.to_client))
 
     def strikes_of(client: str, others: int) -> list[object]:
         peers = [wired.websocket(client if not other else f"other{other}") for other in range(others + 1)]
@@ -373,14 +373,15 @@ def test_the_same_seed_strikes_the_same_whoever_else_is_there(wired: Wired) -> N
 
 
 def test_offsets_of_strikes_are_those_of_the_stream(wired: Wired) -> None:
-    wired.apply(rule(Stall(0.5), Direction.to_client, seed=3))
+    wired.apply(rule(Stall(0.3), Direction.to_client, seed=3))
     peer = wired.websocket("me")
-    for _ in range(20):
-        took(peer)
+    for number in range(20):
+        peer.text(b"%02d" % number)
+    peer.read(4 * 20)
     draws = Draws(3, "me", 1, Direction.to_client, "fault")
     offsets = [details["offset"] for *_, details in wired.strikes if "offset" in details]
     assert offsets
-    assert all(draws.at(offset) < 0.5 for offset in offsets)
+    assert all(draws.at(offset) < 0.3 for offset in offsets)
 
 
 def test_clear_lets_everything_go(wired: Wired) -> None:

@@ -30,7 +30,7 @@ LOSSLESS = [
     Latency(0.01, 0.02, Distribution.lognormal),
     Latency(0.01, 0.02, Distribution.pareto),
     Bandwidth(50_000),
-    Bandwidth(3),
+    Bandwidth(250),
     Slicer(100),
     Slicer(7, 6, 0.001),
     Stall(0.1),
