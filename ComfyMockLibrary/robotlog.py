@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+    from ComfyMockLibrary.engine.client.client import Client
     from ComfyMockLibrary.engine.client_process import ClientProcess
     from ComfyMockLibrary.engine.outages import OutageRun
     from ComfyMockLibrary.engine.servers import Life, MockServer
@@ -48,7 +48,7 @@ class RobotLog:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._bytes_read: dict[str, int] = {}
-        self._events_written: WeakKeyDictionary[ComfyClient, int] = WeakKeyDictionary()
+        self._events_written: WeakKeyDictionary[Client, int] = WeakKeyDictionary()
         self._output_written: WeakKeyDictionary[ClientProcess, int] = WeakKeyDictionary()
         self._steps_written: WeakKeyDictionary[OutageRun, int] = WeakKeyDictionary()
 
@@ -84,7 +84,7 @@ class RobotLog:
                 stamp = stamped[1]
             yield _Line(stamp, f"Server {server.port}", stamped[2] if stamped else text)
 
-    def _news_of_client(self, client: ComfyClient) -> Iterator[_Line]:
+    def _news_of_client(self, client: Client) -> Iterator[_Line]:
         written = self._events_written.get(client, 0)
         events = client.journal.since(written)
         self._events_written[client] = written + len(events)

@@ -244,11 +244,29 @@ def _reconnects(case: Case) -> Finding:
     if len(back) >= wanted:
         return Finding("met", "came back" if wanted == 1 else f"came back {_times(wanted)}")
     if not back:
-        noticed = any(each.attempts for each in case.recoveries)
-        if not noticed:
-            return Finding("open", "never noticed that its connection was gone", _unnoticed(case))
-        return Finding("open", "tried, and did not come back", "not back")
+        return _stays_away(case)
     return Finding("open", f"came back {_times(len(back))}, and not after outage {len(back) + 1}", "not again")
+
+
+def _stays_away(case: Case) -> Finding:
+    """What a client does that has not come back at all."""
+    if any(each.kind == "silence" for each in case.course.faults):
+        return Finding("open", "held on to a dead connection", "no heartbeat")
+    began_at = case.course.struck_at or 0.0
+    tries = sum(len(each.attempts) for each in case.recoveries)
+    handshakes = [each for each in case.course.attempts if each.at > began_at and each.life is not None]
+    served_at = case.course.served_again_at
+    works_on = served_at is not None and any(
+        each.at > served_at and each.status == 200 for each in case.course.requests
+    )
+    if case.habits.websocket and works_on and not handshakes:
+        return Finding("open", "works on over HTTP, and never opened another websocket", "not noticed")
+    if not tries and not case.habits.websocket:
+        return Finding("open", "asked for nothing any more", "not back")
+    if not tries:
+        return Finding("open", "never noticed that its connection was gone", "not noticed")
+    text = "tried once, and never again" if tries == 1 else "tried, and did not come back"
+    return Finding("open", text, "not back")
 
 
 def _late(case: Case, recovery: Recovery) -> float:
@@ -260,11 +278,6 @@ def _late(case: Case, recovery: Recovery) -> float:
     return max(0.0, recovery.back_at - possible_at)
 
 
-def _unnoticed(case: Case) -> Reason:
-    is_silent = any(each.kind == "silence" for each in case.course.faults)
-    return "no heartbeat" if is_silent else "not noticed"
-
-
 def _notices(case: Case) -> Finding:
     found = case.recoveries
     if not found:
@@ -274,7 +287,7 @@ def _notices(case: Case) -> Finding:
         hangs = any(each.kind == "hang_upgrade" for each in case.course.faults)
         what = "waited for the answer to its handshake" if hangs else "held on to a dead connection"
         return Finding("failed", f"{what} for {_seconds(silence)}", "no handshake limit" if hangs else "no heartbeat")
-    return Finding("met" if found[-1].back_at is not None else "open", "", _unnoticed(case))
+    return Finding("met" if found[-1].back_at is not None else "open", "", "no heartbeat")
 
 
 def _keeps_client_id(case: Case) -> Finding:
