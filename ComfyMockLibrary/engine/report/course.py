@@ -322,13 +322,16 @@ def _jobs(
     evidence: Evidence, requests: Sequence[RecordedRequest], lives: Sequence[LifeSpan], faults: Sequence[FaultSpan]
 ) -> list[Job]:
     states: dict[str, list[tuple[str, float]]] = {}
-    for _, record in evidence.records("prompt"):
+    queued: list[tuple[int, float, str]] = []
+    for life, record in evidence.records("prompt"):
         states.setdefault(record["prompt_id"], []).append((record["state"], record["at"]))
+        if record["state"] == "queued":
+            queued.append((life, record["at"], record["prompt_id"]))
     told = _told(evidence, faults)
     files = _files(evidence)
     found = []
     for request in sent_prompts(requests):
-        prompt_id = accepted_id(request)
+        prompt_id = accepted_id(request) or _queued_by(request, queued)
         if prompt_id is not None:
             ends = {each.number: each.ended_at for each in lives}
             path = states.get(prompt_id, [])
@@ -376,6 +379,13 @@ def accepted_id(request: RecordedRequest) -> str | None:
         return None
     prompt_id = answer.get("prompt_id") if isinstance(answer, dict) else None
     return prompt_id if isinstance(prompt_id, str) else None
+
+
+def _queued_by(request: RecordedRequest, queued: Sequence[tuple[int, float, str]]) -> str | None:
+    """The id for a request whose answer was sent in pieces, and so is not in the journal."""
+    if request.status != 200 or request.answer_body is not None:
+        return None
+    return next((each for life, at, each in queued if life == request.life and at >= request.at), None)
 
 
 def graph_of(request: RecordedRequest) -> str:

@@ -369,7 +369,7 @@ def _finds_result(case: Case) -> Finding:
         if case.has_ended and case.course.exit_status and case.outage.expectation.waits_at_least is not None:
             return Finding("met")  # it has said that it was refused
         return Finding("open", "queued no prompt that was accepted", "gave up refused")
-    if is_found(job, case.habits):
+    if is_found(job, case.course, case.habits):
         return Finding("met", "found its result")
     if case.has_ended and (job.ended_at is not None or case.course.exit_status):
         assert case.course.exit_status is not None
@@ -377,7 +377,7 @@ def _finds_result(case: Case) -> Finding:
         text = "ended as if all were well, without its result" if case.course.exit_status == 0 else f"gave up ({how})"
         return Finding("failed", text, "not found")
     if job.ended_at is not None and any(
-        is_found(each, case.habits) for each in case.course.jobs[1:] if each.queued_at > job.ended_at
+        is_found(each, case.course, case.habits) for each in case.course.jobs[1:] if each.queued_at > job.ended_at
     ):
         return Finding("failed", "gave its job up, and went on with the next one", "not found")
     return Finding("open", "never found its result", "not found")
@@ -419,7 +419,7 @@ def _ends_its_job(case: Case) -> Finding:
     job = case.job
     if job is None:
         return Finding("open", "queued no prompt")
-    done = next((each for each in case.course.jobs if is_found(each, case.habits)), None)
+    done = next((each for each in case.course.jobs if is_found(each, case.course, case.habits)), None)
     if done is not None:
         return Finding("met", "found its result" if done is job else "queued its job again, and found the result")
     if not case.has_ended:
@@ -459,7 +459,7 @@ def _fate(case: Case) -> str:
     job = case.job
     if job is None:
         return ""
-    if is_found(job, case.habits):
+    if is_found(job, case.course, case.habits):
         return "found"
     if job.lost_at is not None:
         later = [each for each in case.course.jobs if each.queued_at > job.lost_at]

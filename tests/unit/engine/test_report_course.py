@@ -134,6 +134,12 @@ class TestJobs:
         story.queue(GRAPH, status=429)
         assert course(story).jobs == ()
 
+    def test_one_whose_answer_came_in_pieces_is_known_by_the_queue(self, story: Story) -> None:
+        story.record("prompt", prompt_id="earlier", state="queued", client_id="you")
+        story.request("POST", "/prompt", 200, '{"prompt": {}}', None)
+        story.record("prompt", prompt_id="p", state="queued", client_id="me")
+        assert [each.prompt_id for each in course(story).jobs] == ["p"]
+
     def test_the_history_of_its_end_is_its_result(self, story: Story) -> None:
         story.queue(GRAPH)
         run_prompt(story, sockets=[])
@@ -143,7 +149,7 @@ class TestJobs:
         (job,) = course(story).jobs
         assert job.fetched_at is not None
         assert job.succeeded
-        assert is_found(job, DAEMON)
+        assert is_found(job, course(story), DAEMON)
 
     def test_so_is_its_file_and_no_other(self, story: Story) -> None:
         story.queue(GRAPH)
@@ -162,8 +168,15 @@ class TestJobs:
         p, q = course(story).jobs
         assert p.told_at is None
         assert q.told_at == story.at
-        assert not is_found(q, DAEMON)
-        assert is_found(q, Habits(fetches=False))
+        known = course(story)
+        assert not is_found(q, known, DAEMON)
+        assert is_found(q, known, Habits(fetches=False, jobs="one"))
+        assert not is_found(q, known, Habits(fetches=False, jobs="many")), "It may not have listened."
+        story.queue(GRAPH, "r")
+        assert is_found(q, course(story), Habits(fetches=False, jobs="many"))
+        program = Habits(fetches=False, jobs="one", stays=False)
+        assert not is_found(q, known, program)
+        assert is_found(q, course(story, exit_status=0), program)
 
     def test_a_message_into_a_dead_connection_counts_for_nobody(self, story: Story) -> None:
         dead = story.connect()
