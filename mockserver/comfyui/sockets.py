@@ -223,8 +223,6 @@ class Sockets:
             if self._ports.closing is not None:
                 await self._ports.closing(socket)
             await socket.finish()
-        except ConnectionError:  # the client has gone while aiohttp answered a ping of its
-            socket.ended_with = WSCloseCode.ABNORMAL_CLOSURE
         finally:
             self._registered.pop(sid, None)
             del self._open[socket.number]

@@ -653,3 +653,19 @@ def test_help_names_all_toxics() -> None:
     from mockserver.toxiproxy.toxics import KINDS
 
     assert all(kind in ran.stdout for kind in KINDS)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot freeze a process")
+def test_what_came_while_it_was_frozen_is_delivered(proxy: Proxy) -> None:
+    process = psutil.Process(proxy.process.pid)
+    with proxy.connect() as connection:
+        echoes(connection)
+        process.suspend()
+        numbers = b"".join(b"%04d" % number for number in range(1000))
+        connection.sendall(numbers)
+        with proxy.connect() as other:  # a frozen process still accepts, by its kernel
+            other.sendall(b"other")
+            assert is_silent(connection)
+            process.resume()
+            assert read(connection, len(numbers)) == numbers
+            assert read(other, 5) == b"other"

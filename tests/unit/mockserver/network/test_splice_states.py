@@ -273,9 +273,7 @@ async def test_the_loss_of_the_wire_waits_behind_what_was_received(spliced: Spli
     assert spliced.wire.written == b""
 
 
-@pytest.mark.parametrize(
-    "written", [b"bytes", bytearray(b"bytes"), memoryview(b"bytes")], ids=lambda each: type(each).__name__
-)
+@pytest.mark.parametrize("written", [b"bytes", bytearray(b"bytes"), memoryview(b"bytes")])
 def test_anything_like_bytes_can_be_written(written: Any) -> None:
     @spliced
     async def run(spliced: Spliced) -> None:
@@ -285,6 +283,5 @@ def test_anything_like_bytes_can_be_written(written: Any) -> None:
         spliced.facade.writelines([written, b"", written])
         assert spliced.wire.written == b"bytes" * 3
         assert spliced.facade.get_extra_info("nothing", 7) == 7
-        assert spliced.facade.get_write_buffer_size() == 0
 
     run()
