@@ -1,7 +1,14 @@
 """Robot Framework library that tells whether a client of ComfyUI survives an outage of its server."""
 
 from ComfyMockLibrary.library import ComfyMockLibrary
-from ComfyMockLibrary.types import AutoClose, BackoffStrategy, ConnectionState, PromptResult, StopSignal
+from ComfyMockLibrary.types import (
+    AutoClose,
+    BackoffStrategy,
+    ConnectionState,
+    PromptResult,
+    StopSignal,
+    TimelineLogging,
+)
 from mockserver import __version__
 
 __all__ = [
@@ -11,5 +18,6 @@ __all__ = [
     "ConnectionState",
     "PromptResult",
     "StopSignal",
+    "TimelineLogging",
     "__version__",
 ]

@@ -1,8 +1,8 @@
 """Many plain clients in one process: ``python -m ComfyMockLibrary.herd URL COUNT``.
 
 Each holds a websocket open, and comes back whenever it is lost. Their attempts are spread at random, with growing
-delays. The process ends with its stdin, and says in its last line how they fared, as JSON: ``clients``, ``connected``
-at the end, ``attempts`` that were made, ``lost`` connections.
+delays. The process ends when its stdin has ended and all are connected, or 30 seconds later, and says in its last line
+how they fared, as JSON: ``clients``, ``connected`` at the end, ``attempts`` that were made, ``lost`` connections.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import aiohttp
 
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 2.0
+LONGEST_GATHERING = 30.0
+"""Seconds that they are given at the end to be all connected."""
 
 
 class Herd:
@@ -53,6 +55,13 @@ class Herd:
             longest = min(FIRST_DELAY * 2**failures, LONGEST_DELAY)
             await asyncio.sleep(random.uniform(longest / 2, longest))
 
+    async def wait_until_connected(self, timeout: float) -> None:
+        """Waits until all are connected at once, or the time is over."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        while self.connected < self._count and loop.time() < end:
+            await asyncio.sleep(0.02)
+
     def report(self) -> str:
         """How they fare, as JSON."""
         counts = {"connected": self.connected, "attempts": self.attempts, "lost": self.lost}
@@ -63,6 +72,7 @@ async def _main(url: str, count: int) -> None:
     herd = Herd(url, count)
     work = asyncio.ensure_future(herd.run())
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await herd.wait_until_connected(LONGEST_GATHERING)
     sys.stdout.write(f"{herd.report()}\n")
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)

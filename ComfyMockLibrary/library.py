@@ -24,10 +24,11 @@ from ComfyMockLibrary.keywords.prompts import PromptKeywords
 from ComfyMockLibrary.keywords.servers import ServerKeywords
 from ComfyMockLibrary.keywords.session import Session
 from ComfyMockLibrary.keywords.settings import SettingsKeywords
+from ComfyMockLibrary.keywords.timeline import TimelineKeywords
 from ComfyMockLibrary.keywords.waiting import WaitingKeywords
 from ComfyMockLibrary.keywords.websocket_faults import WebsocketFaultKeywords
-from ComfyMockLibrary.listener import ClosingListener
-from ComfyMockLibrary.types import AutoClose
+from ComfyMockLibrary.listener import RunListener
+from ComfyMockLibrary.types import AutoClose, TimelineLogging
 from mockserver import __version__
 
 
@@ -161,6 +162,7 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
         shutdown_timeout: timedelta | float = timedelta(seconds=5),
         auto_close: AutoClose = AutoClose.TEST,
         run_on_failure: str | None = None,
+        timeline: TimelineLogging = TimelineLogging.ON_FAILURE,
     ) -> None:
         """Sets what keywords use when they are not told otherwise.
 
@@ -171,16 +173,18 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
           - ``auto_close``: When servers and clients are closed that a suite left open.
           - ``run_on_failure``: Keyword to run when one of the library's keywords fails, for example
             ``Log Mock Server Output``.
+          - ``timeline``: When `Log Timeline` runs by itself at the end of a test.
 
         Examples:
         | Library    ComfyMockLibrary
         | Library    ComfyMockLibrary    timeout=30 s    auto_close=SUITE
+        | Library    ComfyMockLibrary    timeline=never
         """
         self._run_on_failure = run_on_failure
         self._handles_failure = False
         self._session = Session(timeout, startup_timeout, shutdown_timeout, auto_close)
         self._clients = ClientKeywords(self._session)
-        self.ROBOT_LIBRARY_LISTENER = ClosingListener(self._session)
+        self.ROBOT_LIBRARY_LISTENER = RunListener(self, self._session, timeline)
         super().__init__(
             [
                 ServerKeywords(self._session),
@@ -191,6 +195,7 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
                 EvidenceKeywords(self._session),
                 OutageKeywords(self._session),
                 LossyNetworkKeywords(self._session),
+                TimelineKeywords(self._session),
                 SettingsKeywords(self._session),
                 FaultKeywords(self._session),
                 ProcessFaultKeywords(self._session),

@@ -1,22 +1,42 @@
-"""Closes what a test or suite opened when it ends. One listener per library instance; it closes only its own."""
+"""What the library does when a test or suite ends. One listener per library instance; it minds only its own."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from robot.libraries.BuiltIn import BuiltIn
+
+from ComfyMockLibrary.engine.deadline import now
+from ComfyMockLibrary.types import TimelineLogging
+
 if TYPE_CHECKING:
     from ComfyMockLibrary.keywords.session import Scope, Session
 
 
-class ClosingListener:
-    """Listens to the run that the library is used in."""
+class RunListener:
+    """Draws the timeline of a test, and closes what a test or suite opened."""
 
     ROBOT_LISTENER_API_VERSION = 3
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, library: object, session: Session, timeline: TimelineLogging | str) -> None:
+        """Only stores: editors make instances too, and give every argument as text."""
+        self._library = library
         self._session = session
+        self._timeline = timeline
+
+    def _start_suite(self, data: Any, result: Any) -> None:
+        """Prepares for servers: the first comes as quickly as the others unless the suite begins with it."""
+        if not BuiltIn().dry_run_active:
+            self._session.servers.warm_up()
+
+    def _start_test(self, data: Any, result: Any) -> None:
+        self._session.test_began_at = now()
 
     def _end_test(self, data: Any, result: Any) -> None:
+        if self._is_to_be_drawn(result.status == "FAIL"):
+            self._draw()
+        self._session.test_began_at = None
+
         def ends(scope: Scope) -> bool:
             return scope.test is not None
 
@@ -32,3 +52,17 @@ class ClosingListener:
 
     def _close(self) -> None:
         self._session.close()
+
+    def _is_to_be_drawn(self, has_failed: bool) -> bool:
+        mode = self._timeline
+        if isinstance(mode, str):
+            mode = TimelineLogging(mode.upper().replace(" ", "_"))
+        wanted = mode is TimelineLogging.ALWAYS or (mode is TimelineLogging.ON_FAILURE and has_failed)
+        return wanted and bool(self._session.journal_files())
+
+    def _draw(self) -> None:
+        """Runs the keyword as the last one of the test that ends: in old versions only keywords can log here."""
+        libraries: Any = BuiltIn().get_library_instance(all=True)
+        for name, library in libraries.items():  # it may have been imported under any name
+            if library is self._library:
+                BuiltIn().run_keyword_and_ignore_error(f"{name}.Log Timeline")

@@ -63,6 +63,19 @@ class AutoClose(Enum):
     MANUAL = "MANUAL"
 
 
+class TimelineLogging(Enum):
+    """When the timeline of servers and clients is put into the log by itself.
+
+    - ``ON_FAILURE``: at the end of each test that fails while there are servers or clients.
+    - ``ALWAYS``: at the end of each test while there are any.
+    - ``NEVER``: only by `Log Timeline`.
+    """
+
+    ON_FAILURE = "ON_FAILURE"
+    ALWAYS = "ALWAYS"
+    NEVER = "NEVER"
+
+
 class PromptResult(Enum):
     """How a prompt ended.
 

@@ -53,6 +53,12 @@ class RequestsJournal:
         except asyncio.CancelledError:
             self._record("answer", _answer, *self._began(), None, {}, None)
             raise
+        except ConnectionError:
+            if request.transport is not None and not request.transport.is_closing():
+                raise
+            # The client has gone before it was answered. To aiohttp this would be a handler that fails.
+            self._record("answer", _answer, *self._began(), None, {}, None)
+            raise asyncio.CancelledError from None
 
     async def answer(self, _request: web.Request, response: web.StreamResponse) -> None:
         """Records the answer when its headers go out: whether there is a file or a websocket is known only then."""
@@ -93,10 +99,13 @@ def _answer(number: int, seconds: float, status: int | None, headers: Headers, b
 
 
 async def _body_of(request: web.Request, length: int) -> bytes | None:
-    """The body, where that is short and in one piece. Handlers get it all the same."""
+    """The body, where that is short and comes in one piece and whole. Handlers get it all the same."""
     if length > min(BODY_LIMIT, request.client_max_size) or request.content_type.startswith("multipart/"):
         return None
-    return await request.read()
+    try:
+        return await request.read()
+    except Exception:  # noqa: BLE001 - a handler that wants the body meets the same
+        return None
 
 
 def _text_of(body: bytes | bytearray) -> str | None:

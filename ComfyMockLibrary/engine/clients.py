@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from ComfyMockLibrary.engine.client.comfy_client import ClientOptions, ComfyClient
+from ComfyMockLibrary.engine.deadline import now
 from ComfyMockLibrary.engine.records import file_name
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class ClientManager:
         self._clients: dict[str, ComfyClient] = {}
         self._servers: dict[str, MockServer] = {}
         self._current: ComfyClient | None = None
+        self._files: dict[Path, float] = {}
 
     @property
     def clients(self) -> list[ComfyClient]:
@@ -50,6 +52,8 @@ class ClientManager:
         file = None if directory is None else directory / f"{file_name(alias)}.journal.jsonl"
         client = ComfyClient(endpoint, options, alias=alias, client_id=client_id, journal_file=file)
         self._clients[alias] = client
+        if file is not None:
+            self._files[file] = float("inf")
         if server is not None:
             self._servers[alias] = server
         self._current = client
@@ -77,6 +81,10 @@ class ClientManager:
         """The clients that belong to a mock server."""
         return [client for client in self.clients if self.server_of(client) is server]
 
+    def journal_files(self, since: float) -> list[Path]:
+        """Journals of all clients but for those that were closed before a moment."""
+        return [file for file, closed_at in self._files.items() if closed_at >= since]
+
     def switch(self, client: str | ComfyClient) -> ComfyClient:
         """Makes a client the current one. Returns the one that was current before."""
         previous = self.get()
@@ -86,6 +94,8 @@ class ClientManager:
     def close_client(self, client: ComfyClient) -> None:
         """Closes a client and forgets it."""
         client.close()
+        if client.journal.file in self._files:
+            self._files[client.journal.file] = now()
         self._clients.pop(client.alias, None)
         self._servers.pop(client.alias, None)
         if self._current is client:

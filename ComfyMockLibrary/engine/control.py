@@ -24,7 +24,9 @@ TIMEOUT = 30.0
 
 
 class ControlFailure(RuntimeError):
-    """A life has not taken an order: it has ended, is frozen, or does not answer."""
+    """A life has not taken an order: it has ended, is frozen, or does not answer. Robot shows the text alone."""
+
+    ROBOT_SUPPRESS_NAME = True
 
 
 class NotKnown(LookupError):

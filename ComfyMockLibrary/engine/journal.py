@@ -51,7 +51,7 @@ class Event:
     """The same moment on the wall clock."""
 
     def __str__(self) -> str:
-        return f"{self.name} {_brief(self.data)}".strip()
+        return f"{self.name} {brief(self.data)}".strip()
 
 
 class EventJournal:
@@ -60,6 +60,8 @@ class EventJournal:
     def __init__(self, client: str, client_id: str, file: Path | None = None) -> None:
         self.condition = threading.Condition(threading.RLock())
         self.cursor = 0
+        self.file = file
+        """Where it is kept, if anywhere."""
         self._client = client
         self._events: list[Event] = []
         party = {"party": "client", "client": client, "client_id": client_id}
@@ -112,7 +114,7 @@ class EventJournal:
                 self._file = None
 
 
-def _brief(data: Mapping[str, Any]) -> str:
+def brief(data: Mapping[str, Any]) -> str:
     """Data in a line: what tells one event from another. What is nested deeper or wider is left to the journal."""
     return " ".join(f"{name}={_cut(value)}" for name, value in _flat(data))
 

@@ -23,6 +23,9 @@ class PopenLauncher:
     def __init__(self) -> None:
         self._thread = platform.LastingThread("mockserver-launcher")
 
+    def warm_up(self) -> None:
+        """There is nothing to prepare."""
+
     def launch(self, settings: LifeSettings) -> LaunchedLife:
         """Starts a life and returns at once."""
         return self._thread.call(lambda: _PopenLife(settings))

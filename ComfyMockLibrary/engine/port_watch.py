@@ -6,9 +6,13 @@ import socket
 import struct
 import threading
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ComfyMockLibrary.engine import platform
 from ComfyMockLibrary.engine.deadline import now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _BACKLOG = 128
 _LINGER_NOT = struct.pack("hh" if platform.IS_WINDOWS else "ii", 1, 0)
@@ -17,10 +21,11 @@ _LINGER_NOT = struct.pack("hh" if platform.IS_WINDOWS else "ii", 1, 0)
 class PortWatch:
     """Listens on a port until it is closed. A client's system connects, and is reset at once: it sees no refusal."""
 
-    def __init__(self, port: int) -> None:
-        """Raises OSError if the port cannot be listened on."""
+    def __init__(self, port: int, notice: Callable[[float], object] | None = None) -> None:
+        """Calls ``notice`` with the time of each attempt. Raises OSError if the port cannot be listened on."""
         self.attempts: list[float] = []
         """When each attempt came, in monotonic seconds."""
+        self._notice = notice
         self._listening = [_listen(socket.AF_INET, "127.0.0.1", port)]
         with suppress(OSError):  # no IPv6 here
             self._listening.append(_listen(socket.AF_INET6, "::1", port))
@@ -46,7 +51,10 @@ class PortWatch:
                 connection, _ = listening.accept()
             except OSError:
                 return
-            self.attempts.append(now())
+            moment = now()
+            self.attempts.append(moment)
+            if self._notice is not None:
+                self._notice(moment)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
             connection.close()
 

@@ -19,12 +19,15 @@ from ComfyMockLibrary.engine.endpoint import Endpoint
 from ComfyMockLibrary.engine.evidence import Evidence
 from ComfyMockLibrary.engine.faults import ServerFaults
 from ComfyMockLibrary.engine.launcher import LaunchedLife, Launcher, LifeSettings, NotReady
+from ComfyMockLibrary.engine.outside import OutsideJournal
 from ComfyMockLibrary.engine.port_watch import PortWatch
 from ComfyMockLibrary.engine.records import file_name, shown
 from ComfyMockLibrary.types import Profile, StopSignal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ComfyMockLibrary.engine.outside import Order
 
 _server_numbers = itertools.count(1)
 
@@ -153,6 +156,7 @@ class MockServer:
         """What its journals tell of its clients, over all lives."""
         self._watch: PortWatch | None = None
         self._refused: list[float] = []
+        self._outside: OutsideJournal | None = None
 
     @property
     def refused_attempts(self) -> list[float]:
@@ -162,7 +166,7 @@ class MockServer:
     def watch_port(self) -> None:
         """Resets and remembers every attempt to connect, until the next life begins. Only while the server is down."""
         if self._watch is None:
-            self._watch = PortWatch(self.port)
+            self._watch = PortWatch(self.port, None if self._outside is None else self._outside.attempt)
 
     def stop_watching_port(self) -> None:
         """Lets clients be refused as before."""
@@ -221,6 +225,35 @@ class MockServer:
         return self.life.journal_file
 
     @property
+    def began_at(self) -> float:
+        """When its first life was ordered, in monotonic seconds."""
+        assert self._outside is not None
+        return self._outside.began_at
+
+    @property
+    def journal_files(self) -> list[Path]:
+        """Journals of all its lives, oldest first, and the one that tells of them from outside."""
+        outside = [] if self._outside is None else [self._outside.path]
+        return [*outside, *(life.journal_file for life in self.lives)]
+
+    def _release(self) -> None:
+        """Gives back what it has over all its lives."""
+        if self._outside is not None:
+            self._outside.close()
+        self._holder.release()
+
+    def _saw_end(self) -> None:
+        """Notes the end of the latest life, if it has ended."""
+        if self._outside is not None and self.lives:
+            status = self.life.exit_status
+            if status is not None:
+                self._outside.life_over(self.life_id, status)
+
+    def _told(self, order: Order) -> None:
+        if self._outside is not None:
+            self._outside.order(self.life_id, order)
+
+    @property
     def is_running(self) -> bool:
         """Whether the latest life runs, frozen or not."""
         return self.life.is_running
@@ -248,6 +281,10 @@ class ServerManager:
         self._servers: dict[str, MockServer] = {}
         self._current: MockServer | None = None
         self._lock = threading.RLock()
+
+    def warm_up(self) -> None:
+        """Lets the first server start as quickly as later ones, if it is not wanted at once."""
+        self._launcher.warm_up()
 
     @property
     def servers(self) -> list[MockServer]:
@@ -311,7 +348,7 @@ class ServerManager:
             try:
                 self._begin_life(server, deadline)
             except BaseException:
-                server._holder.release()
+                server._release()
                 raise
             self._servers[server.alias] = server
             self._current = server
@@ -332,12 +369,16 @@ class ServerManager:
         """
         life = server.life
         if life.is_running:
-            life.process.stop(StopSignal.SIGKILL if life.is_frozen else how)
+            signal = StopSignal.SIGKILL if life.is_frozen else how
+            server._told(signal.value)
+            life.process.stop(signal)
             if life.process.wait(Deadline(shutdown_timeout)) is None:
+                server._told("SIGKILL")
                 life.process.stop(StopSignal.SIGKILL)
         status = life.process.wait(Deadline(shutdown_timeout))
         if status is None:
             raise RuntimeError(f"Process {life.pid} did not end within {shutdown_timeout:g} s of SIGKILL.")
+        server._saw_end()
         life.process.release()
         if watch_attempts:
             server.watch_port()
@@ -362,23 +403,27 @@ class ServerManager:
         """Stops a server where it is: sockets stay open, nothing is answered. Raises RuntimeError if it has ended."""
         self._require_running(server)
         platform.freeze(server.pid)
+        server._told("freeze")  # after it: whatever the life writes later shows that it goes on
 
     def thaw(self, server: MockServer) -> None:
         """Lets a frozen server go on. Raises RuntimeError if it has ended."""
         self._require_running(server)
+        server._told("thaw")
         platform.thaw(server.pid)
         server.faults.clear_what_waits_for_a_thaw()
 
     def wait_for_stop(self, server: MockServer, timeout: float) -> int | None:
         """Waits until a server has ended by itself. Its exit status, or None if it still runs at the timeout."""
-        return server.life.process.wait(Deadline(timeout))
+        status = server.life.process.wait(Deadline(timeout))
+        server._saw_end()
+        return status
 
     def close_server(self, server: MockServer, shutdown_timeout: float = 5.0) -> None:
         """Ends a server for good: kills it, gives its port back, forgets it."""
         self.kill(server, shutdown_timeout=shutdown_timeout)
         server.faults.close()
         server.stop_watching_port()
-        server._holder.release()
+        server._release()
         self._servers.pop(server.alias, None)
         if self._current is server:
             self._current = next(reversed(self._servers.values()), None)
@@ -428,10 +473,15 @@ class ServerManager:
         return next(name for name in map("server-{}".format, _server_numbers) if name not in self._servers)
 
     def _begin_life(self, server: MockServer, deadline: Deadline) -> None:
+        server._saw_end()
         server.stop_watching_port()
         number = len(server.lives) + 1
-        base = self.directory.absolute() / f"{file_name(server.alias)}-life-{number}"
+        directory = self.directory.absolute()
+        base = directory / f"{file_name(server.alias)}-life-{number}"
         base.parent.mkdir(parents=True, exist_ok=True)
+        if server._outside is None:
+            outside = directory / f"{file_name(server.alias)}.server.journal.jsonl"
+            server._outside = OutsideJournal(outside, server.alias, server.port)
         seed = server.seed + number - 1
         settings = LifeSettings(
             port=server.port,
@@ -454,6 +504,7 @@ class ServerManager:
         except BaseException:
             self._discard(process)
             raise
+        server._outside.life_begun(settings.life_id, number, process.pid)
         server.lives.append(
             Life(
                 number,

@@ -78,6 +78,8 @@ class Session:
         self.processes = ClientProcesses()
         self.outages = OutageRuns()
         self.log = RobotLog(self)
+        self.test_began_at: float | None = None
+        """When the test began that runs, in monotonic seconds."""
         self._timeout = timeout
         self._startup_timeout = startup_timeout
         self._shutdown_timeout = shutdown_timeout
@@ -104,6 +106,12 @@ class Session:
     def known_servers(self) -> list[MockServer]:
         """The servers that have been started so far."""
         return [] if self._servers is None else self._servers.servers
+
+    def journal_files(self) -> list[Path]:
+        """Journals of all servers, and of the clients that there have been in their time."""
+        began_at = min((server.began_at for server in self.known_servers), default=self.test_began_at or 0.0)
+        of_servers = [file for server in self.known_servers for file in server.journal_files]
+        return [*of_servers, *self.clients.journal_files(since=began_at)]
 
     @property
     def timeout(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from comfy_catapult.catapult import ComfyCatapult
 from comfy_catapult.comfy_schema import APIHistoryEntry
 from comfy_catapult.comfy_utils import DownloadPreviewImage
 from comfy_catapult.remote_file_api_comfy import ComfySchemeRemoteFileAPI
-from driving import OUTPUT, drive_async
+from driving import OUTPUT, drive_async, folder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,32 +22,31 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def session(url: str) -> AsyncIterator[RunAsync]:
     """It monitors as long as the session lives."""
-    with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory, "picture.png")
-        files = ComfySchemeRemoteFileAPI(comfy_api_urls=[url], overwrite=True)
-        async with (
-            ComfyAPIClient(comfy_api_url=url) as client,
-            ComfyCatapult(comfy_client=client, debug_path=None) as catapult,
-        ):
+    file = Path(folder(), "picture.png")
+    files = ComfySchemeRemoteFileAPI(comfy_api_urls=[url], overwrite=True)
+    async with (
+        ComfyAPIClient(comfy_api_url=url) as client,
+        ComfyCatapult(comfy_client=client, debug_path=None) as catapult,
+    ):
 
-            async def run(task: Task) -> list[Any]:
-                _, future = await catapult.Catapult(
-                    job_id=f"job-{task.number}",
-                    prepared_workflow=task.workflow,
-                    important=[OUTPUT],
-                    use_future_api=True,
-                )
-                await DownloadPreviewImage(
-                    node_id=OUTPUT,
-                    job_history=APIHistoryEntry.model_validate(await future),
-                    field_path="images[0]",
-                    comfy_api_url=url,
-                    remote=files,
-                    local_dst_path=file,
-                )
-                return [await file.read_bytes()]
+        async def run(task: Task) -> list[Any]:
+            _, future = await catapult.Catapult(
+                job_id=f"job-{task.number}",
+                prepared_workflow=task.workflow,
+                important=[OUTPUT],
+                use_future_api=True,
+            )
+            await DownloadPreviewImage(
+                node_id=OUTPUT,
+                job_history=APIHistoryEntry.model_validate(await future),
+                field_path="images[0]",
+                comfy_api_url=url,
+                remote=files,
+                local_dst_path=file,
+            )
+            return [await file.read_bytes()]
 
-            yield run
+        yield run
 
 
 drive_async(session)

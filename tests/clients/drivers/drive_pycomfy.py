@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from driving import drive, host
+from driving import drive, folder, host
 from pycomfy import ComfyAPI
 
 if TYPE_CHECKING:
@@ -20,8 +18,8 @@ if TYPE_CHECKING:
 @contextmanager
 def session(url: str) -> Iterator[Run]:
     """Its socket lives as long as the session, and is opened anew before a job if it is known to be closed."""
-    with tempfile.TemporaryDirectory() as directory, ComfyAPI(host(url)) as api:
-        file = Path(directory, "workflow.json")
+    file = folder() / "workflow.json"
+    with ComfyAPI(host(url)) as api:
 
         def run(task: Task) -> list[Any]:
             file.write_text(json.dumps(task.workflow), encoding="utf-8")

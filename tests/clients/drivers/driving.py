@@ -21,10 +21,12 @@ import json
 import os
 import random
 import sys
+import tempfile
 import threading
 import time
 import zlib
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
     Run = Callable[["Task"], list[Any]]
     RunAsync = Callable[["Task"], Awaitable[list[Any]]]
+
+GRACE = 2.0
+"""Seconds that a job has when stdin has ended."""
 
 SIZE = (64, 48)
 OUTPUT = "9"
@@ -92,6 +97,15 @@ def host(url: str) -> str:
     return urlsplit(url).netloc
 
 
+_folders: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def folder() -> Path:
+    """A temporary folder, which is gone when the driver ends."""
+    _folders.append(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+    return Path(_folders[-1].name)
+
+
 def picture(got: Any) -> dict[str, Any]:
     """What a picture is like: of PNG bytes, or an image of Pillow's."""
     if not isinstance(got, bytes):
@@ -119,6 +133,7 @@ class _Driver:
         self._arguments = parser.parse_args()
         self.url = self._arguments.url.rstrip("/")
         self._ended = threading.Event()
+        self._reporting = threading.Lock()
         self._failed = False
 
     def tasks(self) -> Iterator[Task]:
@@ -127,7 +142,7 @@ class _Driver:
             threading.Thread(target=self._end_with_stdin, daemon=True).start()
         yield Task(1, self._arguments.graph)
         number = 2
-        while self._arguments.stay:
+        while self._arguments.stay and not self._ended.is_set():
             yield Task(number, self._arguments.graph)
             number += 1
 
@@ -152,7 +167,8 @@ class _Driver:
             self._failed = True
             report.update(ok=False, error=f"{type(error).__name__}: {error}")
         report["seconds"] = round(time.monotonic() - start, 3)
-        print(json.dumps(report), flush=True)
+        with self._reporting:
+            print(json.dumps(report), flush=True)
 
     @property
     def exit_status(self) -> int:
@@ -162,9 +178,12 @@ class _Driver:
     def _end_with_stdin(self) -> None:
         sys.stdin.read()
         self._ended.set()
-        # A client may hang for ever, and its threads too.
-        sys.stdout.flush()
-        os._exit(self.exit_status)
+        # The job that runs may end, and the process with it. But a client may hang for ever, or its threads may.
+        threading.Event().wait(GRACE)
+        with self._reporting:
+            for one in _folders:
+                one.cleanup()
+            os._exit(self.exit_status)
 
 
 def drive(session: Callable[[str], AbstractContextManager[Run]]) -> None:

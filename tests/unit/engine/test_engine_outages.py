@@ -236,6 +236,26 @@ class TestWaits:
             "it had not come within 0.1 s. 1 client is connected."
         )
 
+    def test_what_came_in_an_earlier_life_does_not(
+        self, manager: ServerManager, server: MockServer, runs: OutageRuns, clients: list[ComfyClient]
+    ) -> None:
+        client = connected(server, clients)
+        ClientWaits(client, server).for_connection(TIMEOUT)
+        client.close()
+        manager.restart(server)
+        result = runs.start(outage("{wait_for: {event: connected, timeout: 100 ms}}"), manager, server).wait(TIMEOUT)
+        assert result is not None
+        assert "timed out" in result.problem
+
+    def test_each_wait_finds_an_event_of_its_own(
+        self, manager: ServerManager, server: MockServer, runs: OutageRuns, clients: list[ComfyClient]
+    ) -> None:
+        ClientWaits(connected(server, clients), server).for_connection(TIMEOUT)
+        waits = ("{wait_for: {event: connected}}", "{wait_for: {event: connected, timeout: 100 ms}}")
+        result = runs.start(outage(*waits), manager, server).wait(TIMEOUT)
+        assert result is not None
+        assert result.problem.startswith("step 2 ")
+
     def test_an_optional_wait_does_not_stop_the_script(
         self, manager: ServerManager, server: MockServer, runs: OutageRuns
     ) -> None:

@@ -285,7 +285,8 @@ class TestStarts:
         monkeypatch.chdir("/")
         manager.close()
         files = sorted(path.name for path in (tmp_path / below).iterdir())
-        assert files == [f"my_server_1-life-{number}.{end}" for number in (1, 2) for end in ("journal.jsonl", "log")]
+        of_lives = [f"my_server_1-life-{number}.{end}" for number in (1, 2) for end in ("journal.jsonl", "log")]
+        assert files == [*of_lives, "my_server_1.server.journal.jsonl"]
         assert all(path.is_file() for life in server.lives for path in (life.log_file, life.journal_file))
 
     def test_a_life_does_not_find_the_files_of_an_earlier_run(self, new_manager: MakeManager, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import struct
 import uuid
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -109,6 +110,17 @@ def test_bytes_that_are_no_http(site: Site, data: bytes) -> None:
         while raw.recv(65536):
             pass
     assert is_alive(site)
+
+
+@pytest.mark.parametrize("path", ["/prompt", "/queue", "/interrupt", "/users", "/userdata/x"])
+@pytest.mark.parametrize("how", ["ends", "resets"])
+def test_bodies_that_are_cut_off(site: Site, caplog: pytest.LogCaptureFixture, path: str, how: str) -> None:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as raw:
+        raw.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n{{".encode())
+        if how == "resets":
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert is_alive(site)
+    assert caplog.text == ""  # no handler has failed
 
 
 def test_all_routes_of_the_recorded_version_are_in_the_latest() -> None:

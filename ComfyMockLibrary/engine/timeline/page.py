@@ -1,0 +1,94 @@
+"""Draws a timeline as HTML: a whole page, or a part for a page such as Robot's log. Loads nothing from anywhere."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ComfyMockLibrary.engine.timeline.layout import MARK, PILL, WIDTHS, draw
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from ComfyMockLibrary.engine.timeline.model import Timeline
+
+MOST_LISTED = 1000
+"""How many happenings the list has: the first and the last ones of more."""
+
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+"""Characters that XML cannot have, that no encoding has, or that turn the direction of what follows."""
+
+_LEGEND = (
+    (("life-open", "life-stopped"), "server runs"),
+    (("life-crashed",), "server runs, until it crashes"),
+    (("frozen",), "frozen"),
+    (("down",), "down"),
+    (("connected",), "connected"),
+    (("broken",), "connected, until it breaks off"),
+    (("left",), "closed by the client"),
+    (("connecting",), "connecting"),
+    (("reconnecting",), "reconnecting"),
+    (("disconnected",), "disconnected"),
+    (("failed",), "failed"),
+    (("waiting",), "prompt waits"),
+    (("success",), "prompt succeeds"),
+    (("execution_error", "crashed"), "prompt fails"),
+    (("execution_interrupted",), "prompt is interrupted"),
+    (("lost", "waiting-lost"), "prompt is lost"),
+    (("fault-waiting",), "fault waits"),
+    (("fault-active",), "fault is active"),
+)
+"""Kinds of spans that look the same, and what they mean."""
+
+
+def page(timeline: Timeline, title: str = "Timeline") -> str:
+    """A page of its own."""
+    return _environment().get_template("page.html").render(title=title, **_facts(timeline))
+
+
+def fragment(timeline: Timeline, title: str = "Timeline") -> str:
+    """A part for any page; it brings its style along and leaves all else alone."""
+    html = _environment().get_template("timeline.html").render(title=title, **_facts(timeline))
+    return html.strip()
+
+
+def _facts(timeline: Timeline) -> dict[str, Any]:
+    happenings = timeline.happenings
+    half = MOST_LISTED // 2
+    skipped = max(0, len(happenings) - MOST_LISTED)
+    listed = happenings if not skipped else (*happenings[:half], *happenings[-half:])
+    kinds = {span.kind for lane in timeline.lanes for row in lane.rows for span in row.spans}
+    return {
+        "timeline": timeline,
+        "drawing": draw(timeline),
+        "listed": listed,
+        "skipped": skipped,
+        "skipped_after": half,
+        "legend": [(group[0], text) for group, text in _LEGEND if kinds.intersection(group)],
+        "widths": list(WIDTHS),
+        "mark_half": -MARK / 2,
+        "pill": PILL,
+    }
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_harmless,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _harmless(value: Any) -> Any:
+    """Text of clients and servers without what is not seen, and not longer than anybody reads. Escaping comes after."""
+    if type(value) is not str:
+        return value
+    return _UNSEEN.sub("\ufffd", value if len(value) <= 2000 else f"{value[:1999]}…")
