@@ -31,7 +31,7 @@ SCHEMA_FILE = Path(__file__).with_name("journal.schema.json")
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
-KEPT_IN_MEMORY = 10_000
+KEPT_IN_MEMORY = 1_000
 """How many of the latest records can be read from a life that runs; its file has all."""
 
 

@@ -25,6 +25,9 @@ class PopenLauncher:
     def __init__(self) -> None:
         self._thread = platform.LastingThread("mockserver-launcher")
 
+    def warm_up(self) -> None:
+        """There is nothing to prepare."""
+
     def launch(self, settings: LifeSettings) -> LaunchedLife:
         """Starts a life and returns at once."""
         return self.launch_module("mockserver", settings.command_line(), settings.log_file)

@@ -48,8 +48,25 @@ def _framed(message: AnyMessage) -> Callable[[int], bytes]:
     return functools.cache(functools.partial(encode, message))
 
 
+_NO_FLAGS: Json = {}
+
+
 class Socket:
     """One open websocket. Messages are written to its transport as frames of our own."""
+
+    __slots__ = (
+        "_may_negotiate",
+        "_request",
+        "ended_with",
+        "feature_flags",
+        "handler",
+        "is_closing",
+        "is_mute",
+        "number",
+        "ordinal",
+        "response",
+        "sid",
+    )
 
     def __init__(
         self, number: int, sid: str, request: web.Request, response: web.WebSocketResponse, ordinal: int = 1
@@ -63,7 +80,7 @@ class Socket:
         self.is_closing = False
         self.is_mute = False
         """Whether nothing more is sent on it, although it stays open."""
-        self.feature_flags: Json = {}
+        self.feature_flags: Json = _NO_FLAGS
         self.ended_with: int | None = None
         """Close code of the connection, where it ended in a way that aiohttp has no code for."""
         self._request = request

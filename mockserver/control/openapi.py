@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mockserver.control.examples import EXAMPLES
 from mockserver.faults import kinds
 from mockserver.version import __version__
 
@@ -46,6 +47,9 @@ def document() -> Json:
         },
         "paths": {
             "/life": {"get": _operation("What runs here", {"type": "object"})},
+            "/": {"get": _page("A page for people: sockets, queue, journal, and buttons for faults")},
+            "/sockets": {"get": _operation("All open websockets", _SOCKETS)},
+            "/queue": {"get": _operation("The prompt that runs and those that wait, in order", _PROMPTS)},
             "/openapi.json": {"get": _operation("This document", {"type": "object"})},
             "/faults": {
                 "get": _operation("All faults and how they stand", several),
@@ -89,8 +93,11 @@ def schemas(ref_template: str = "#/$defs/{name}") -> Json:
     """JSON schemas of all kinds of faults, by the names of their classes, with what their fields mean."""
     _, components = msgspec.json.schema_components(kinds.KINDS, ref_template=ref_template)
     texts = field_texts(kinds)
+    examples = {kinds.BY_NAME[example["fault"]].__name__: example for example in EXAMPLES}
     for name, schema in components.items():
         schema.update(_more(name))
+        if name in examples:
+            schema["examples"] = [examples[name]]
         for field, described in schema.get("properties", {}).items():
             text = texts.get((name, field))
             if text is not None:
@@ -136,6 +143,41 @@ def _texts_of(definition: ast.ClassDef) -> list[tuple[str, str]]:
     ]
 
 
+_SOCKETS = {
+    "type": "object",
+    "properties": {
+        "sockets": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "socket": {"type": "integer", "description": "Its number in this life."},
+                    "client_id": {"type": "string", "description": "Its sid."},
+                    "ordinal": {"type": "integer", "description": "Which socket of this client it is in this life."},
+                    "is_mute": {"type": "boolean", "description": "Whether nothing more is sent on it."},
+                },
+            },
+        }
+    },
+}
+
+_PROMPTS = {
+    "type": "object",
+    "properties": {
+        "prompts": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "prompt_id": {"type": "string"},
+                    "client_id": {"type": ["string", "null"], "description": "Its owner, if it has one."},
+                    "is_running": {"type": "boolean"},
+                },
+            },
+        }
+    },
+}
+
 _RECORDS = {
     "type": "object",
     "properties": {
@@ -148,6 +190,10 @@ _RECORDS = {
         "next": {"type": "integer", "description": "Position behind the last record."},
     },
 }
+
+
+def _page(summary: str) -> Json:
+    return {"summary": summary, "responses": {"200": {"description": summary, "content": {"text/html": {}}}}}
 
 
 def _operation(summary: str, schema: Json, status: str = "200") -> Json:

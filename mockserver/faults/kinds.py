@@ -295,7 +295,7 @@ class HalfCloseConnections(Action, frozen=True, kw_only=True, tag="half_close_co
 
 
 class SlowClose(State, frozen=True, kw_only=True, tag="slow_close"):
-    """The end of a connection (FIN) reaches the client later, and so does the reply to its close frame."""
+    """The end of a connection (FIN), or the reply to a client's close frame, reaches the client later."""
 
     level: ClassVar[str] = "closing"
     outlives_restart: ClassVar[bool] = True

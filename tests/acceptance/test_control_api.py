@@ -45,23 +45,6 @@ def shared(lives: Lives) -> Iterator[Life]:
     assert "Traceback" not in life.log, life.log
 
 
-def test_a_life_describes_itself(start_life: Callable[..., Life]) -> None:
-    life = start_life("--seed", "7")
-    life.wire("me")
-    found = life.steer("GET", "/life").json
-    assert found.pop("tasks") > 0
-    assert found == {
-        "life_id": life.ready["life_id"],
-        "pid": life.pid,
-        "port": life.port,
-        "strict": False,
-        "seed": 7,
-        "sockets": 1,
-        "queue_remaining": 0,
-        "journal": str(life.journal_file),
-    }
-
-
 def test_faults_are_set_listed_and_cleared(life: Life) -> None:
     one = life.steer("POST", "/faults", {"fault": "pong", "id": "a"})
     assert one.status == 201

@@ -238,24 +238,38 @@ def with_faults(start_life: Callable[..., Life], tmp_path: Path) -> Callable[...
     return start
 
 
-def test_a_life_starts_slowly(with_faults: Callable[..., Life]) -> None:
-    began = time.monotonic()
-    life = with_faults({"fault": "slow_start", "unavailable": 1.0})
+SLOW_PARTS = ["refuse_connections-1", "fail_request-1", "refuse_upgrade-1"]
+
+
+def test_a_life_that_starts_slowly_refuses_first_and_is_unavailable_then(with_faults: Callable[..., Life]) -> None:
+    life = with_faults({"fault": "slow_start", "refused": 40_000, "unavailable": 40_000})
+    assert life.strikes("slow_start-1")[0]["faults"] == SLOW_PARTS
+    with pytest.raises(ConnectionRefusedError):
+        life.ask("GET", "/queue")
+    life.clear(SLOW_PARTS[0])
     assert exchange(life.port, get("/queue"))[0].startswith(b"HTTP/1.1 503 ")
     wire = life.wire("me", greeted=False)
     assert wire.until(b"\r\n\r\n").startswith(b"HTTP/1.1 503 ")
-    eventually("An answer", lambda: life.ask("GET", "/queue").status == 200)
-    assert time.monotonic() - began >= 1.0
-    life.wire("me")
-    kinds = {record["fault"]: record["reason"] for record in life.records("fault_ended")}
-    assert kinds == {"slow_start-1": "done", "fail_request-1": "seconds", "refuse_upgrade-1": "seconds"}
-    assert life.strikes("slow_start-1")[0]["faults"] == ["fail_request-1", "refuse_upgrade-1"]
-
-
-def test_a_life_that_runs_can_be_slow_all_at_once(life: Life) -> None:
-    life.set("slow_start", unavailable=80_000)
-    assert life.ask("GET", "/queue").status == 503
     life.steer("DELETE", "/faults")
+    assert life.ask("GET", "/queue").status == 200
+    life.wire("me")
+
+
+def test_a_life_that_starts_slowly_gets_there_by_itself(with_faults: Callable[..., Life]) -> None:
+    began = time.monotonic()
+    life = with_faults({"fault": "slow_start", "refused": 0.3, "unavailable": 0.3})
+    eventually("Its end", lambda: life.fault("refuse_upgrade-1")["state"] == "ended")
+    assert time.monotonic() - began >= 0.6
+    assert life.ask("GET", "/queue").status == 200
+    life.wire("me")
+    assert {record["fault"]: record["reason"] for record in life.records("fault_ended")} == {
+        "slow_start-1": "done",
+        **dict.fromkeys(SLOW_PARTS, "seconds"),
+    }
+
+
+def test_a_slow_start_does_not_concern_the_life_in_which_it_is_set(life: Life) -> None:
+    assert life.set("slow_start", unavailable=80_000)["state"] == "waiting"
     assert life.ask("GET", "/queue").status == 200
 
 
@@ -278,7 +292,7 @@ def test_lives_crash_one_after_the_other(with_faults: Callable[..., Life]) -> No
         ),
         (
             '[{"fault": "pong", "id": "a"}, {"fault": "pong", "id": "a"}]',
-            "faults.json: The id 'a' is given twice. Give another one, or none.",
+            "faults.json: fault 2: the id 'a' is given twice.",
         ),
     ],
 )
