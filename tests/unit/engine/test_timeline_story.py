@@ -146,6 +146,11 @@ class TestClients:
             ("failed", 7, 10),
         ]
 
+    def test_the_states_of_one_that_was_closed_end_there(self) -> None:
+        timeline = told(client(1, event(2, "connected"), event(3, "disconnected", cause="closed by the client")))
+        assert spans(timeline, "one") == [("connecting", 1, 2), ("connected", 2, 3)]
+        assert [each.tone for each in lane(timeline, "one").rows[1].marks] == ["good", "plain"]
+
     def test_a_message_named_like_a_state_changes_none(self) -> None:
         timeline = told(client(1, event(2, "connected"), event(3, "disconnected", source="server")))
         assert spans(timeline, "one")[-1] == ("connected", 2, 10)
