@@ -10,12 +10,15 @@ from robotlibcore import DynamicCore
 
 from ComfyMockLibrary import references
 from ComfyMockLibrary.keywords.application_faults import ApplicationFaultKeywords
+from ComfyMockLibrary.keywords.client_processes import ClientProcessKeywords
 from ComfyMockLibrary.keywords.clients import ClientKeywords
 from ComfyMockLibrary.keywords.evidence import EvidenceKeywords
 from ComfyMockLibrary.keywords.faults import FaultKeywords
 from ComfyMockLibrary.keywords.http_faults import HttpFaultKeywords
+from ComfyMockLibrary.keywords.lossy_network import LossyNetworkKeywords
 from ComfyMockLibrary.keywords.message_faults import MessageFaultKeywords
 from ComfyMockLibrary.keywords.network_faults import ByteFaultKeywords, ClosingFaultKeywords, ListenerFaultKeywords
+from ComfyMockLibrary.keywords.outages import OutageKeywords
 from ComfyMockLibrary.keywords.process_faults import ProcessFaultKeywords
 from ComfyMockLibrary.keywords.prompts import PromptKeywords
 from ComfyMockLibrary.keywords.servers import ServerKeywords
@@ -66,6 +69,9 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
     | disconnected | There is no connection, and nobody tries to get one. |
     | reconnecting | There is no connection, and attempts are made, each after its delay. |
     | failed | The last attempt has failed. |
+
+    Clients that are programs of their own, in any language, are started with `Start Client Process`. What they do is
+    told from the server's side.
 
     = Events and the cursor =
 
@@ -119,6 +125,18 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
     The keywords that concern connections to come (`Refuse Connections`, `Refuse Upgrade` …) do not move the cursor of
     clients, so that they can be set beside one that ends connections.
 
+    = Outages =
+
+    An outage is a file: what the server is like, what goes wrong over time and events, and what a good client does.
+    `Get Outages` lists those that come with the library, for example ``crash``, ``half-open`` and ``job-lost``. Files
+    of one's own have the same form; ``docs/outages.md`` describes it.
+
+    `Run Outage` leads a server through it and returns at its end; with `Start Outage` and `Wait For Outage To End` the
+    test acts meanwhile. A step may wait for what the client does, so the client has to be connected, or to queue its
+    prompt, before or while the outage runs. The first step that waits sees all that has happened in the server's life;
+    in a further outage on the same server, what has happened since the one before. At the end the server runs and has
+    none of the outage's faults.
+
     = Times =
 
     Times are Robot Framework's, for example ``500 ms`` or ``2 minutes``. Every ``timeout`` is the longest time of its
@@ -128,7 +146,7 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
     = Closing =
 
     What a test opened is closed when the test ends; what a suite setup opened, when the suite ends. No teardown is
-    needed. However the run ends, also by SIGKILL, no server process is left.
+    needed. However the run ends, also by SIGKILL, no process of a server or a client is left.
     """
 
     ROBOT_LIBRARY_SCOPE = "GLOBAL"
@@ -171,9 +189,12 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
             [
                 ServerKeywords(self._session),
                 self._clients,
+                ClientProcessKeywords(self._session),
                 WaitingKeywords(self._session),
                 PromptKeywords(self._session),
                 EvidenceKeywords(self._session),
+                OutageKeywords(self._session),
+                LossyNetworkKeywords(self._session),
                 TimelineKeywords(self._session),
                 SettingsKeywords(self._session),
                 FaultKeywords(self._session),

@@ -24,6 +24,11 @@ class RunListener:
         self._session = session
         self._timeline = timeline
 
+    def _start_suite(self, data: Any, result: Any) -> None:
+        """Prepares for servers: the first comes as quickly as the others unless the suite begins with it."""
+        if not BuiltIn().dry_run_active:
+            self._session.servers.warm_up()
+
     def _start_test(self, data: Any, result: Any) -> None:
         self._session.test_began_at = now()
 

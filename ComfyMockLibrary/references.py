@@ -10,9 +10,12 @@ from typing import Any
 
 from ComfyMockLibrary import quantities, triggers
 from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+from ComfyMockLibrary.engine.client_process import ClientProcess
 from ComfyMockLibrary.engine.evidence import Outage, RecordedMessage, RecordedRequest, RecordedSocket
 from ComfyMockLibrary.engine.faults import Fault
 from ComfyMockLibrary.engine.journal import Event
+from ComfyMockLibrary.engine.lossy_network import LossyRun
+from ComfyMockLibrary.engine.outages import OutageResult, OutageRun
 from ComfyMockLibrary.engine.prompts import PromptOutcome, QueuedPrompt
 from ComfyMockLibrary.engine.servers import MockServer
 
@@ -31,6 +34,15 @@ def _client(value: ComfyClient | str) -> Any:
     """A client: its alias, or what `Connect Client` returned.
 
     Attributes: ``alias``, ``client_id``, ``state``, ``is_connected``, ``path`` (all states, oldest first), ``life_id``.
+    """
+    return value
+
+
+def _process(value: ClientProcess | str) -> Any:
+    """A client process: its alias, or what `Start Client Process` returned.
+
+    Attributes: ``alias``, ``command`` (with the server's address filled in), ``pid``, ``is_running``, ``exit_status``
+    (None while it runs), ``log_file``.
     """
     return value
 
@@ -61,6 +73,34 @@ def _outcome(value: PromptOutcome) -> PromptOutcome:
 
     Attributes: ``prompt_id``, ``result`` (a PromptResult), ``outputs`` (by node id), ``error`` (why it did not
     succeed).
+    """
+    return value
+
+
+def _outage_run(value: OutageRun) -> OutageRun:
+    """An outage that is under way, as `Start Outage` returns it.
+
+    Attributes: ``outage`` (as its file has it), ``server``, ``taken`` (the steps so far), ``is_over``.
+    """
+    if isinstance(value, OutageRun):
+        return value
+    raise ValueError("Give what `Start Outage` returned.")
+
+
+def _outage_result(value: OutageResult) -> OutageResult:
+    """What became of an outage, as `Run Outage` returns it.
+
+    Attributes: ``name``, ``outage`` (as its file has it, with ``title``, ``expectation``, ``report`` and so on),
+    ``server`` (alias), ``steps``, ``seconds``, ``began_at`` and ``ended_at`` (monotonic seconds). A step has
+    ``number``, ``words``, ``outcome``, ``began_at`` and ``ended_at``.
+    """
+    return value
+
+
+def _lossy_run(value: LossyRun) -> LossyRun:
+    """A command that was run with packet loss, as `Run In Lossy Network` returns it.
+
+    Attributes: ``exit_status``, ``output``, ``packets`` (how many there were), ``lost`` (how many of them were lost).
     """
     return value
 
@@ -117,6 +157,7 @@ def _outage(value: Outage) -> Any:
 CONVERTERS: dict[type, Any] = {
     MockServer: _server,
     ComfyClient: _client,
+    ClientProcess: _process,
     Event: _event,
     QueuedPrompt: _prompt,
     PromptOutcome: _outcome,
@@ -127,4 +168,7 @@ CONVERTERS: dict[type, Any] = {
     Fault: _fault,
     **quantities.CONVERTERS,
     **triggers.CONVERTERS,
+    LossyRun: _lossy_run,
+    OutageRun: _outage_run,
+    OutageResult: _outage_result,
 }

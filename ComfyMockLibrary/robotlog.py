@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -15,12 +16,16 @@ from robot.api import logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+    from ComfyMockLibrary.engine.client_process import ClientProcess
+    from ComfyMockLibrary.engine.outages import OutageRun
     from ComfyMockLibrary.engine.servers import Life, MockServer
     from ComfyMockLibrary.keywords.session import Session
 
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) (.*)")
+_STAMP_FORMAT = "%Y-%m-%d %H:%M:%S.%f"
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,11 @@ class _Line:
     text: str
     is_detail: bool = False
 
+    has_stamp: bool = True
+    """Whether its party has said when it was; otherwise it is only known when it was read."""
+
     def __str__(self) -> str:
-        return f"[{self.party}] {self.stamp[11:]} {self.text}"
+        return f"[{self.party}] {self.stamp[11:]} {self.text}" if self.has_stamp else f"[{self.party}] {self.text}"
 
 
 class RobotLog:
@@ -41,6 +49,8 @@ class RobotLog:
         self._session = session
         self._bytes_read: dict[str, int] = {}
         self._events_written: WeakKeyDictionary[ComfyClient, int] = WeakKeyDictionary()
+        self._output_written: WeakKeyDictionary[ClientProcess, int] = WeakKeyDictionary()
+        self._steps_written: WeakKeyDictionary[OutageRun, int] = WeakKeyDictionary()
 
     def write_news(self) -> None:
         """Logs what has come since the last time."""
@@ -58,33 +68,56 @@ class RobotLog:
                 yield from self._news_of_life(server, life)
         for client in self._session.clients.clients:
             yield from self._news_of_client(client)
+        for process in self._session.processes.processes:
+            yield from self._news_of_process(process)
+        for run in self._session.outages.all:
+            yield from self._news_of_outage(run)
 
     def _news_of_life(self, server: MockServer, life: Life) -> Iterator[_Line]:
         stamp = ""
-        for text in self._new_output(life):
+        position = self._bytes_read.get(life.life_id, 0)
+        output = _new_output(life.log_file, position, is_complete=not life.is_running)
+        self._bytes_read[life.life_id] = position + len(output)
+        for text in _lines(output):
             stamped = _STAMP.match(text)
             if stamped:
                 stamp = stamped[1]
             yield _Line(stamp, f"Server {server.port}", stamped[2] if stamped else text)
-
-    def _new_output(self, life: Life) -> list[str]:
-        """Whole lines only: the rest of a line comes with its end, or with the end of the life."""
-        position = self._bytes_read.get(life.life_id, 0)
-        try:
-            with life.log_file.open("rb") as file:
-                file.seek(position)
-                output = file.read()
-        except OSError:
-            return []
-        if life.is_running:
-            output = output[: output.rfind(b"\n") + 1]
-        self._bytes_read[life.life_id] = position + len(output)
-        return output.decode(errors="replace").splitlines()
 
     def _news_of_client(self, client: ComfyClient) -> Iterator[_Line]:
         written = self._events_written.get(client, 0)
         events = client.journal.since(written)
         self._events_written[client] = written + len(events)
         for event in events:
-            stamp = event.wall.astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+            stamp = event.wall.astimezone().strftime(_STAMP_FORMAT)[:-3]
             yield _Line(stamp, f"Client {client.alias}", str(event), is_detail=event.source == "server")
+
+    def _news_of_process(self, process: ClientProcess) -> Iterator[_Line]:
+        position = self._output_written.get(process, 0)
+        output = _new_output(process.log_file, position, is_complete=not process.is_running)
+        self._output_written[process] = position + len(output)
+        stamp = datetime.now(timezone.utc).astimezone().strftime(_STAMP_FORMAT)[:-3]
+        for text in _lines(output):
+            yield _Line(stamp, f"Client {process.alias}", text, has_stamp=False)
+
+    def _news_of_outage(self, run: OutageRun) -> Iterator[_Line]:
+        written = self._steps_written.get(run, 0)
+        steps = run.taken[written:]
+        self._steps_written[run] = written + len(steps)
+        for step in steps:
+            yield _Line(step.wall, f"Outage {run.outage.name}", str(step))
+
+
+def _new_output(file: Path, position: int, *, is_complete: bool) -> bytes:
+    """Whole lines only: the rest of a line comes with its end, or with the end of the process that writes it."""
+    try:
+        with file.open("rb") as opened:
+            opened.seek(position)
+            output = opened.read()
+    except OSError:
+        return b""
+    return output if is_complete else output[: output.rfind(b"\n") + 1]
+
+
+def _lines(output: bytes) -> list[str]:
+    return output.decode(errors="replace").splitlines()

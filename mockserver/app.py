@@ -1,20 +1,14 @@
-"""Assembles one life's HTTP application: routes, the request port, the journal of requests and answers."""
+"""Assembles one life's HTTP application: its routes, and what all requests pass on their way to them."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from mockserver.comfyui.middlewares import middlewares_of
 from mockserver.comfyui.routes import all_routes
 from mockserver.comfyui.routes.internal import make_internal_app
-from mockserver.comfyui.routes.websocket import LIFE_HEADER
 from mockserver.comfyui.server import SERVER, ComfyServer
-from mockserver.requests_journal import journal_answer, journal_request
-
-if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler
+from mockserver.requests_journal import RequestsJournal
 
 
 def make_app(server: ComfyServer) -> web.Application:
@@ -22,10 +16,9 @@ def make_app(server: ComfyServer) -> web.Application:
     routed = _prepared.pop(_kind(server), None) or _Routed(server)
     app = routed.app
     app[SERVER] = routed.internal[SERVER] = server
-    app.middlewares.extend([journal_request, _request_port, *middlewares_of(server.settings, server.profile)])
-    app.on_response_prepare.append(journal_answer)
-    if not server.settings.strict:
-        app.on_response_prepare.append(_name_life)
+    requests = RequestsJournal(server)
+    app.middlewares.extend([requests.take, *middlewares_of(server.settings, server.profile)])
+    app.on_response_prepare.append(requests.answer)
     return app
 
 
@@ -57,13 +50,3 @@ def _max_body(server: ComfyServer) -> int:
 
 
 _prepared: dict[tuple[object, ...], _Routed] = {}
-
-
-@web.middleware
-async def _request_port(request: web.Request, handler: Handler) -> web.StreamResponse:
-    port = request.app[SERVER].ports.request
-    return await (handler(request) if port is None else port(request, handler))
-
-
-async def _name_life(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers[LIFE_HEADER] = request.app[SERVER].settings.life_id

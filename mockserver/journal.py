@@ -16,7 +16,12 @@ from collections import deque
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Record = dict[str, Any]
 
@@ -24,7 +29,9 @@ FORMAT_VERSION = 1
 SCHEMA_FILE = Path(__file__).with_name("journal.schema.json")
 
 
-KEPT_IN_MEMORY = 10_000
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+KEPT_IN_MEMORY = 1_000
 """How many of the latest records can be read from a life that runs; its file has all."""
 
 
@@ -33,7 +40,7 @@ class Journal:
 
     def __init__(self, path: Path | None, **party: Any) -> None:
         """Opens the file, which must not exist yet, and writes the anchor record with the fields of ``party``."""
-        self._latest: deque[Record] = deque(maxlen=KEPT_IN_MEMORY)
+        self._latest: deque[Record | Callable[[], Record]] = deque(maxlen=KEPT_IN_MEMORY)
         self._count = 0
         self.appended = asyncio.Event()
         """Set with each record."""
@@ -42,12 +49,23 @@ class Journal:
 
     def record(self, kind: str, **fields: Any) -> None:
         """Appends one record. ``fields`` must be JSON values; others are written as their ``str()``."""
-        record = {"at": round(time.monotonic(), 6), "kind": kind, **fields}
+        self._append({"at": _now(), "kind": kind, **fields})
+
+    def record_by(self, kind: str, make_fields: Callable[..., Record], *arguments: Any) -> None:
+        """Appends a record whose fields are made of ``arguments`` when somebody wants them: the file at once."""
+        at = _now()
+
+        def make() -> Record:
+            return {"at": at, "kind": kind, **make_fields(*arguments)}
+
+        self._append(make if self._file is None else make())
+
+    def _append(self, record: Record | Callable[[], Record]) -> None:
         self._latest.append(record)
         self._count += 1
         self.appended.set()
         if self._file is not None:
-            os.write(self._file, json.dumps(record, default=str).encode() + b"\n")
+            os.write(self._file, _encoded(_made(record)) + b"\n")
 
     def __len__(self) -> int:
         """How many records there are, those included that are only in the file."""
@@ -56,7 +74,23 @@ class Journal:
     def since(self, position: int) -> tuple[int, list[Record]]:
         """The records from a position on, as far as they are in memory, and the position of the first of them."""
         first = max(position, self._count - len(self._latest))
-        return first, list(islice(self._latest, first - self._count + len(self._latest), None))
+        skipped = first - self._count + len(self._latest)
+        return first, [_made(each) for each in islice(self._latest, skipped, None)]
+
+
+def _made(record: Record | Callable[[], Record]) -> Record:
+    return record() if callable(record) else record
+
+
+def _now() -> float:
+    return round(time.monotonic(), 6)
+
+
+def _encoded(record: Record) -> bytes:
+    try:
+        return _encode(record)
+    except (TypeError, ValueError):  # half a character, or a key that is no text
+        return json.dumps(record, default=str).encode()
 
 
 def anchor() -> dict[str, Any]:
@@ -64,7 +98,7 @@ def anchor() -> dict[str, Any]:
     return {
         "format": FORMAT_VERSION,
         "boot_id": _boot_id(),
-        "monotonic": round(time.monotonic(), 6),
+        "monotonic": _now(),
         "wall": datetime.now(timezone.utc).isoformat(),
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import socket
 import sys
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 
     from mockserver.network.connections import Connections
 
+log = logging.getLogger(__name__)
+
 BACKLOG = 128
+
+LOOK_AGAIN = 0.01
+"""Seconds between looks for connections that are to be accepted late."""
 
 FILLING_TIMEOUT = 0.25
 """Seconds in which a connection to ourselves is made, unless the backlog is full."""
@@ -44,9 +50,10 @@ class Listener:
         self._connections: Connections | None = None
         self._make_protocol: Callable[[], asyncio.Protocol] | None = None
         self._tls: ssl.SSLContext | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._is_refusing = False
         self._fillers: list[socket.socket] = []
-        self._late: list[asyncio.Task[None]] = []
+        self._next_look: asyncio.TimerHandle | None = None
         self._serving_now: set[asyncio.Task[None]] = set()
         self._unserved: dict[socket.socket, asyncio.TimerHandle] = {}
 
@@ -128,7 +135,7 @@ class Listener:
         self._stop_accepting()
         self._listen(BACKLOG)
         await self._serve_backlog()
-        self._late = [asyncio.ensure_future(self._accept_late(each, delay)) for each in self._sockets]
+        self._accept_late(delay)
 
     async def resume(self) -> None:
         """Listens and accepts as without faults."""
@@ -138,20 +145,45 @@ class Listener:
         await self._accept()
 
     async def _accept(self) -> None:
+        if sys.platform != "win32":
+            self._look_at_sockets()
+            return
         assert self._make_protocol is not None
         loop = asyncio.get_running_loop()
         for each in self._sockets:
-            # A duplicate, for the end of accepting is not to be the end of listening.
+            # A duplicate, for the end of accepting is not to be the end of listening (not tested).
             server = await loop.create_server(self._make_protocol, sock=each.dup(), backlog=BACKLOG, ssl=self._tls)
             self._servers.append(server)
+
+    def _look_at_sockets(self) -> None:
+        # Not with asyncio's server: closed while it accepts a connection, it forgets that one and leaves it open.
+        self._loop = asyncio.get_running_loop()
+        for each in self._sockets:
+            self._loop.add_reader(each, self._accept_from, each)
+
+    def _accept_from(self, listening: socket.socket) -> None:
+        assert self._loop is not None
+        try:
+            for _ in range(BACKLOG):
+                accepted = _accept_now(listening)
+                if accepted is None:
+                    return
+                self._serve_soon(accepted[0])
+        except OSError as failure:  # out of descriptors, most likely
+            log.warning("cannot accept connections for a second: %s", failure)
+            self._stop_accepting()
+            self._next_look = self._loop.call_later(1.0, self._look_at_sockets)
 
     def _stop_accepting(self) -> None:
         for server in self._servers:
             server.close()
-        for task in self._late:
-            task.cancel()
         self._servers.clear()
-        self._late.clear()
+        if self._loop is not None:
+            for each in self._sockets:
+                self._loop.remove_reader(each)
+            self._loop = None
+        if self._next_look is not None:
+            self._next_look.cancel()
 
     def _listen(self, backlog: int) -> None:
         """Sets the backlog; it does not drop what is in it already. Raises PortTaken after a refusal."""
@@ -177,11 +209,14 @@ class Listener:
             self._serve_soon(connection)
         self._forget_unserved()
 
-    async def _accept_late(self, listening: socket.socket, delay: float) -> None:
+    def _accept_late(self, delay: float) -> None:
+        """Looks for connections time and again: cancelling asyncio's ``sock_accept`` may lose what it has accepted."""
         loop = asyncio.get_running_loop()
-        while True:
-            connection, _ = await loop.sock_accept(listening)
-            self._unserved[connection] = loop.call_later(delay, self._serve_late, connection)
+        with contextlib.suppress(OSError):  # out of descriptors: the next look may find some
+            for each in self._sockets:
+                while (accepted := _accept_now(each)) is not None:
+                    self._unserved[accepted[0]] = loop.call_later(delay, self._serve_late, accepted[0])
+        self._next_look = loop.call_later(LOOK_AGAIN, self._accept_late, delay)
 
     def _serve_late(self, connection: socket.socket) -> None:
         del self._unserved[connection]
@@ -241,7 +276,7 @@ async def _fill(listening: socket.socket) -> socket.socket:
 def _accept_now(listening: socket.socket) -> tuple[socket.socket, Any] | None:
     try:
         return listening.accept()
-    except BlockingIOError:
+    except (BlockingIOError, ConnectionAbortedError):
         return None
 
 

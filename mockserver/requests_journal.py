@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from mockserver.comfyui.server import SERVER
+from mockserver.comfyui.routes.websocket import LIFE_HEADER
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiohttp.typedefs import Handler
-    from multidict import CIMultiDict, CIMultiDictProxy
+
+    from mockserver.comfyui.server import ComfyServer
+
+    Json = dict[str, Any]
+    Headers = Mapping[str, str]
 
 BODY_LIMIT = 256 * 1024
 """Longest body in bytes that is recorded; of a longer one only its length."""
@@ -22,74 +28,98 @@ BODY_LIMIT = 256 * 1024
 _current: ContextVar[tuple[int, float]] = ContextVar("_current")
 """Number and beginning of the request that is being answered: each connection has a context of its own."""
 
-_numbers = itertools.count(1)
+
+class RequestsJournal:
+    """Writes the requests of one life into its journal. The outermost middleware, since all that comes passes here."""
+
+    def __init__(self, server: ComfyServer) -> None:
+        self._record = server.journal.record_by
+        self._ports = server.ports
+        self._life_id = None if server.settings.strict else server.settings.life_id
+        self._numbers = itertools.count(1)
+
+    @web.middleware
+    async def take(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Records the request when it comes, so that one whose answer never goes out is known too."""
+        number = next(self._numbers)
+        _current.set((number, time.monotonic()))
+        length = request.content_length
+        body = await _body_of(request, length) if length else None
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        self._record("request", _request, number, request.method, request.raw_path, request.headers, peer, length, body)
+        port = self._ports.request
+        try:
+            return await (handler(request) if port is None else port(request, handler))
+        except asyncio.CancelledError:
+            self._record("answer", _answer, *self._began(), None, {}, None)
+            raise
+        except ConnectionError:
+            if request.transport is not None and not request.transport.is_closing():
+                raise
+            # The client has gone before it was answered. To aiohttp this would be a handler that fails.
+            self._record("answer", _answer, *self._began(), None, {}, None)
+            raise asyncio.CancelledError from None
+
+    async def answer(self, _request: web.Request, response: web.StreamResponse) -> None:
+        """Records the answer when its headers go out: whether there is a file or a websocket is known only then."""
+        if self._life_id is not None:
+            response.headers[LIFE_HEADER] = self._life_id
+        body = response.body if isinstance(response, web.Response) else None
+        self._record("answer", _answer, *self._began(), response.status, response.headers, body)
+
+    @staticmethod
+    def _began() -> tuple[int, float]:
+        """Number of the request that is being answered, and the time since it came."""
+        number, began = _current.get()
+        return number, time.monotonic() - began
 
 
-@web.middleware
-async def journal_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Records the request, so that one whose answer never goes out is known too."""
-    number = next(_numbers)
-    _current.set((number, time.monotonic()))
-    body = await _body_of(request)
-    request.config_dict[SERVER].journal.record(
-        "request",
-        request=number,
-        method=request.method,
-        path=request.path_qs,
-        headers=_as_json(request.headers),
-        remote=_peer(request),
-        length=request.content_length,
-        body=None if body is None else _text_of(body),
-    )
-    try:
-        return await handler(request)
-    except asyncio.CancelledError:
-        _record_answer(request, None)
-        raise
+def _request(
+    number: int, method: str, path: str, headers: Headers, peer: Any, length: int | None, body: bytes | None
+) -> Json:
+    return {
+        "request": number,
+        "method": method,
+        "path": path,
+        "headers": _as_json(headers),
+        "remote": f"{peer[0]}:{peer[1]}" if peer else "",
+        "length": length,
+        "body": None if body is None else _text_of(body),
+    }
 
 
-async def journal_answer(request: web.Request, response: web.StreamResponse) -> None:
-    """Records the answer when its headers go out: whether there is a file or a websocket is known only then."""
-    _record_answer(request, response)
+def _answer(number: int, seconds: float, status: int | None, headers: Headers, body: object) -> Json:
+    return {
+        "request": number,
+        "status": status,
+        "seconds": round(seconds, 6),
+        "headers": _as_json(headers),
+        "body": _text_of(body) if isinstance(body, bytes | bytearray) and len(body) <= BODY_LIMIT else None,
+    }
 
 
-def _record_answer(request: web.Request, response: web.StreamResponse | None) -> None:
-    number, began = _current.get()
-    body = response.body if isinstance(response, web.Response) else None
-    plain = bytes(body) if isinstance(body, bytes | bytearray) and len(body) <= BODY_LIMIT else None
-    request.config_dict[SERVER].journal.record(
-        "answer",
-        request=number,
-        status=None if response is None else response.status,
-        seconds=round(time.monotonic() - began, 6),
-        headers={} if response is None else _as_json(response.headers),
-        body=None if plain is None else _text_of(plain),
-    )
-
-
-async def _body_of(request: web.Request) -> bytes | None:
-    """The body, where that is short and in one piece. Handlers get it all the same."""
-    length = request.content_length
-    if not length or length > min(BODY_LIMIT, request.client_max_size) or request.content_type.startswith("multipart/"):
+async def _body_of(request: web.Request, length: int) -> bytes | None:
+    """The body, where that is short and comes in one piece and whole. Handlers get it all the same."""
+    if length > min(BODY_LIMIT, request.client_max_size) or request.content_type.startswith("multipart/"):
         return None
-    return await request.read()
+    try:
+        return await request.read()
+    except Exception:  # noqa: BLE001 - a handler that wants the body meets the same
+        return None
 
 
-def _text_of(body: bytes) -> str | None:
+def _text_of(body: bytes | bytearray) -> str | None:
     try:
         return body.decode()
     except UnicodeDecodeError:
         return None
 
 
-def _as_json(headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> dict[str, Any]:
+def _as_json(headers: Headers) -> dict[str, str]:
     """Headers by name; several of one name are joined, as RFC 9110 has it."""
-    joined: dict[str, str] = {}
+    if len(joined := dict(headers)) == len(headers):
+        return joined
+    joined = {}
     for name, value in headers.items():
         joined[name] = f"{joined[name]}, {value}" if name in joined else value
     return joined
-
-
-def _peer(request: web.Request) -> str:
-    peer = request.transport.get_extra_info("peername") if request.transport else None
-    return f"{peer[0]}:{peer[1]}" if peer else ""

@@ -18,6 +18,8 @@ from mockserver.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mockserver.outages.outage import Outage
+
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 PreviewMethod = Literal["none", "auto", "latent2rgb", "taesd"]
@@ -78,6 +80,8 @@ class Settings:
     """Seed of the draws of all faults; None leaves it to chance."""
     faults: Path | None = None
     """File with the faults that the life begins with."""
+    scenario: Outage | None = None
+    """The outage whose first life this is."""
     profile: str = "0.3"
     pace: Pace = Pace.QUICK
     durations: Mapping[str, float] = field(default_factory=dict)
@@ -116,6 +120,10 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
     """Turns a command line into settings. Ends the process with status 2 when the command line is wrong."""
     parser = _parser()
     given = parser.parse_args(arguments)
+    scenario = None
+    if given.scenario is not None:
+        scenario = _read_scenario(given.scenario, parser)
+        given = parser.parse_args([*scenario.server.arguments(), *arguments])
     if given.port_argument is not None and given.port is not None and given.port_argument != given.port:
         parser.error(f"the port is given twice: {given.port_argument} and --port {given.port}")
     if (given.tls_keyfile is None) != (given.tls_certfile is None):
@@ -147,6 +155,7 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
         control_token=given.control_token or (None if _is_loopback(control_host) else secrets.token_urlsafe(24)),
         seed=given.seed,
         faults=given.faults,
+        scenario=scenario,
         profile=PROFILES[given.profile],
         pace=pace,
         durations=dict(given.duration),
@@ -387,6 +396,12 @@ def _add_faults(parser: argparse.ArgumentParser) -> None:
         help="a JSON list of faults that it begins with, as the control API has them",
     )
     going_wrong.add_argument(
+        "--scenario",
+        metavar="FILE",
+        type=_file,
+        help="an outage in YAML, whose settings it takes and whose script it plays, up to the end of this one life",
+    )
+    going_wrong.add_argument(
         "--seed", metavar="N", type=_seed, help="seed of the draws of all faults (default: a random one, which it logs)"
     )
     going_wrong.add_argument(
@@ -410,6 +425,15 @@ _DIRECTORY_HELP = {
     "temp": "write previews into a directory temp in this one",
     "user": "keep settings and user data in this existing directory",
 }
+
+
+def _read_scenario(file: Path, parser: argparse.ArgumentParser) -> Outage:
+    from mockserver.outages.reading import OutageError, read_outage
+
+    try:
+        return read_outage(file)
+    except (OSError, OutageError) as failure:
+        parser.error(str(failure))
 
 
 def _port(text: str) -> int:

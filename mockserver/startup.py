@@ -117,9 +117,12 @@ class _Life:
             self._make_faults().begin_with(self._begins_with)
             await self._make_faults().settled()
         server.start()
+        scenario = self._play_scenario()
         self._report_ready(f"http://{_address(self._settings.control_listen, control_listener.port)}")
         await self._stopping.wait()
 
+        if scenario is not None:
+            scenario.cancel()
         if self._faults is not None:
             self._faults.clear_all()
         self._listener.close()
@@ -135,6 +138,13 @@ class _Life:
         self._journal.record("life", state="stopped")
         log.info("stopped")
 
+    def _play_scenario(self) -> asyncio.Task[None] | None:
+        if self._settings.scenario is None:
+            return None
+        from mockserver.outages.scenario import Scenario
+
+        return Scenario(self._settings.scenario, self._make_faults, self._journal, self._listener.port).start()
+
     def _make_faults(self) -> Faults:
         """What sets faults in this life, made when it is first asked for: most lives have none."""
         if self._faults is None:
@@ -149,6 +159,7 @@ class _Life:
 
     def _report_ready(self, control_url: str) -> None:
         where = _address(self._settings.listen[0], self._listener.port)
+        secure = "" if self._tls is None else "s"
         token = self._settings.control_token
         self._journal.record("life", state="ready", port=self._listener.port, control_url=control_url)
         if self._settings.supervised:
@@ -164,9 +175,8 @@ class _Life:
             lifeline.hold_lifeline(
                 self._stop, lambda: self._journal.record("life", state="ended", order="end of stdin")
             )
-            log.info("life %s listens on http://%s", self._settings.life_id, where)
+            log.info("life %s listens on http%s://%s", self._settings.life_id, secure, where)
         else:
-            secure = "" if self._tls is None else "s"
             lifeline.say(
                 f"Mock ComfyUI {__version__} listens on http{secure}://{where} (websocket ws{secure}://{where}/ws). "
                 "Stop it with Ctrl-C."
@@ -187,7 +197,12 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     import ssl
 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(settings.tls_certfile, settings.tls_keyfile)
+    try:
+        context.load_cert_chain(settings.tls_certfile, settings.tls_keyfile)
+    except ssl.SSLError as failure:
+        assert settings.tls_keyfile is not None
+        files = f"{settings.tls_certfile.name} (--tls-certfile) and {settings.tls_keyfile.name} (--tls-keyfile)"
+        raise OSError(f"{files} are no certificate and its key: {failure}") from None
     return context
 
 

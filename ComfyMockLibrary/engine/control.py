@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from ComfyMockLibrary.engine.client.wire import Patience
+from ComfyMockLibrary.engine.deadline import SLICE
 from ComfyMockLibrary.engine.endpoint import Endpoint
 from ComfyMockLibrary.engine.http import Answer, HttpError, ask
 from ComfyMockLibrary.engine.records import shown
@@ -13,6 +14,7 @@ from ComfyMockLibrary.engine.records import shown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ComfyMockLibrary.engine.client.wire import HasFileno
     from ComfyMockLibrary.engine.servers import Life
 
 Json = dict[str, Any]
@@ -22,11 +24,29 @@ TIMEOUT = 30.0
 
 
 class ControlFailure(RuntimeError):
-    """A life has not taken an order: it has ended, is frozen, or does not answer."""
+    """A life has not taken an order: it has ended, is frozen, or does not answer. Robot shows the text alone."""
+
+    ROBOT_SUPPRESS_NAME = True
 
 
 class NotKnown(LookupError):
     """The life knows no such fault."""
+
+
+class _PatienceWithLife(Patience):
+    """Ends early when the life does, or when it freezes, as it may in the middle of an order."""
+
+    def __init__(self, timeout: float, life: Life) -> None:
+        super().__init__(timeout)
+        self._life = life
+
+    def wait(self, sock: HasFileno, event: int) -> None:
+        while True:
+            try:
+                return Patience(min(SLICE, self.deadline.remaining)).wait(sock, event)
+            except TimeoutError:
+                if self.deadline.expired or not self._life.is_running or self._life.is_frozen:
+                    raise
 
 
 class Control:
@@ -86,7 +106,12 @@ class Control:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         try:
             return ask(
-                Endpoint.of_url(self._life.control_url), method, path, Patience(timeout), body=body, headers=headers
+                Endpoint.of_url(self._life.control_url),
+                method,
+                path,
+                _PatienceWithLife(timeout, self._life),
+                body=body,
+                headers=headers,
             )
         except HttpError as failure:
             self._require_ears()

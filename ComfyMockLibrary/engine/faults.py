@@ -124,16 +124,19 @@ class Fault:
             return True
         if not self.outlives_restart:
             return not self._faults.is_in_force(self) or lives[-1].ended is not None
-        limit = self._limit()
-        if limit is not None and sum(each.strikes for each in lives) >= limit:
-            return True
         ends = ("cleared",) if self.name == "slow_start" else _ENDS  # which is done with each life that it has slowed
         if any(each.ended in ends for each in lives):
             return True
-        begun_at = _begun_at(lives)
-        if begun_at is None or self._faults.is_in_force(self):
-            return False
-        return bool(now() >= begun_at + self.description.get("seconds", float("inf")))
+        if self._faults.is_in_force(self) and self.name != "slow_start":
+            return False  # also when it has struck for the last time: it may hold what it has struck
+        return self._is_used_up(lives)
+
+    def _is_used_up(self, lives: Sequence[FaultInLife]) -> bool:
+        """Whether strikes or time leave nothing of it for another life."""
+        limit, begun_at = self._limit(), _begun_at(lives)
+        if limit is not None and sum(each.strikes for each in lives) >= limit:
+            return True
+        return begun_at is not None and now() >= begun_at + float(self.description.get("seconds", "inf"))
 
     def _limit(self) -> int | None:
         """How often it strikes in all lives; None for any number of times."""
@@ -143,11 +146,18 @@ class Fault:
         return None if times is None else int(times)
 
     def __str__(self) -> str:
-        fields = " ".join(f"{name}={value}" for name, value in self.description.items() if name not in ("fault", "id"))
-        return f"{self.name} {fields}".rstrip()
+        return f"{self.name} {_words(self.description)}".rstrip()
 
     def __repr__(self) -> str:
         return f"<Fault {self.id!r} of {self.server!r}: {self.state}, strikes: {self.strikes}>"
+
+
+def _words(fields: Mapping[str, Any]) -> str:
+    return " ".join(
+        f"{name}=({_words(value)})" if isinstance(value, dict) else f"{name}={value}"
+        for name, value in fields.items()
+        if name not in ("fault", "id")
+    )
 
 
 def _begun_at(lives: Sequence[FaultInLife]) -> float | None:
@@ -199,14 +209,15 @@ class ServerFaults:
         A server that stands still by one of them goes on. One that was frozen by others does not, and the faults end
         when it is thawed.
         """
-        if any(each.name == "freeze" and each.strikes and not each.has_ended for each in faults):
-            platform.thaw(self._server.pid)
-            self.clear_what_waits_for_a_thaw()
+        freezing = [each for each in faults if each.name == "freeze" and not each.has_ended]
         for fault in reversed(faults):
             if not fault.has_ended:
                 if self.is_in_force(fault):
                     self._clear_in_life(fault.id)
                 fault.is_cleared = True
+        if any(each.strikes for each in freezing) and self._server.is_frozen:
+            platform.thaw(self._server.pid)
+            self.clear_what_waits_for_a_thaw()
 
     def clear_all(self) -> None:
         """Ends all faults, those included that others have set in the life that runs."""
@@ -291,7 +302,9 @@ class ServerFaults:
         except NotKnown:
             return
         except ControlFailure:
-            if life.is_running:
+            if life.is_frozen:  # since a moment ago
+                self._cleared_while_frozen.append(fault_id)
+            elif life.is_running:
                 raise
 
     def _id(self, description: Mapping[str, Any]) -> str:

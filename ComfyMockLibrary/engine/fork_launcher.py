@@ -29,22 +29,30 @@ _KILLED = -9
 
 
 class ForkLauncher:
-    """Launches lives from one fork server, which starts with the first of them."""
+    """Launches lives from one fork server, which starts with the first of them, or before."""
 
     def __init__(self) -> None:
         self._server: _ForkServer | None = None
         self._lock = threading.Lock()
 
+    def warm_up(self) -> None:
+        """Starts the fork server, which imports everything meanwhile."""
+        with self._lock:
+            self._running_server()
+
     def launch(self, settings: LifeSettings) -> LaunchedLife:
         """Starts a life and returns at once."""
         with self._lock:
-            if self._server is not None and not self._server.is_running:
-                self._server.close()
-                self._server = None
-            if self._server is None:
-                self._server = _ForkServer()
-                atexit.register(self._server.close)
-            return self._server.start(settings)
+            return self._running_server().start(settings)
+
+    def _running_server(self) -> _ForkServer:
+        if self._server is not None and not self._server.is_running:
+            self._server.close()
+            self._server = None
+        if self._server is None:
+            self._server = _ForkServer()
+            atexit.register(self._server.close)
+        return self._server
 
 
 class _ForkServer:

@@ -81,5 +81,8 @@ class LaunchedLife(Protocol):
 class Launcher(Protocol):
     """A way to start lives."""
 
+    def warm_up(self) -> None:
+        """Prepares for the first life, and does not wait for it."""
+
     def launch(self, settings: LifeSettings) -> LaunchedLife:
         """Starts a life and returns at once."""

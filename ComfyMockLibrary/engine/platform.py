@@ -7,14 +7,21 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 
 from ComfyMockLibrary.engine.deadline import Deadline, wait_until
 from ComfyMockLibrary.types import StopSignal
 from mockserver.port_owner import owner_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Result = TypeVar("Result")
 
 IS_WINDOWS = sys.platform == "win32"
 
@@ -29,6 +36,25 @@ def own_group() -> dict[str, Any]:
 def dies_with_parent() -> bool:
     """Whether the kernel can be asked to kill a child, frozen or not, when the thread that started it ends."""
     return sys.platform == "linux"
+
+
+class LastingThread:
+    """A thread that lives as long as this process, for starting children from it.
+
+    The kernel's parent-death signal is bound to the thread that started the child, not to the process.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._executor: ThreadPoolExecutor | None = None
+
+    def call(self, function: Callable[[], Result]) -> Result:
+        """Calls a function in the thread, which is started at the first call, and returns what it returns."""
+        with self._lock:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(1, self._name)
+        return self._executor.submit(function).result()
 
 
 def send_stop(process: subprocess.Popen[bytes], stop: StopSignal) -> None:

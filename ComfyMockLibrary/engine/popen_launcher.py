@@ -7,7 +7,6 @@ import queue
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ComfyMockLibrary.engine import platform
@@ -19,22 +18,17 @@ if TYPE_CHECKING:
 
 
 class PopenLauncher:
-    """Launches processes one by one.
-
-    All are started from one thread that lives as long as this process, since the kernel's parent-death signal, which
-    also ends a frozen life, is bound to the thread that started it.
-    """
+    """Launches processes one by one, so that the kernel's parent-death signal ends a frozen life too."""
 
     def __init__(self) -> None:
-        self._thread: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
+        self._thread = platform.LastingThread("mockserver-launcher")
+
+    def warm_up(self) -> None:
+        """There is nothing to prepare."""
 
     def launch(self, settings: LifeSettings) -> LaunchedLife:
         """Starts a life and returns at once."""
-        with self._lock:
-            if self._thread is None:
-                self._thread = ThreadPoolExecutor(1, "mockserver-launcher")
-        return self._thread.submit(_PopenLife, settings).result()
+        return self._thread.call(lambda: _PopenLife(settings))
 
 
 class _PopenLife:

@@ -282,6 +282,10 @@ class ServerManager:
         self._current: MockServer | None = None
         self._lock = threading.RLock()
 
+    def warm_up(self) -> None:
+        """Lets the first server start as quickly as later ones, if it is not wanted at once."""
+        self._launcher.warm_up()
+
     @property
     def servers(self) -> list[MockServer]:
         """All servers, in the order of their first start."""

@@ -137,10 +137,11 @@ class FaultKeywords(Component):
         target, known = self._find(fault, server)
         strikes = known.strikes
         if strikes != times if times is not None else not strikes:
-            expected = "at least once" if times is None else _times(times)
+            should = "should have struck at least once" if times is None else f"should have struck {_times(times)}"
+            should = "should not have struck" if times == 0 else should
             raise _failure(
                 target,
-                f"Fault '{known.id}' ({known}) should have struck {expected} but did {_times(strikes)}.",
+                f"Fault '{known.id}' ({known}) {should} but did {_times(strikes)}.",
                 "This looks only once; `Wait For Fault` waits." if strikes < (times or 1) else "",
             )
 

@@ -150,9 +150,7 @@ class PromptKeywords(Component):
         | Should Be Empty    ${queue.queue_pending}
         """
         target = self.session.clients.get(client)
-        with self._asking(target):
-            queue: dict[str, Any] = DotDict(target.ask("GET", "/queue", self.session.timeout_or(timeout)))
-        return queue
+        return self._mapping(target, "/queue", timeout)
 
     @keyword(tags=["Prompt", "Getter"])
     def get_history(
@@ -173,10 +171,15 @@ class PromptKeywords(Component):
           - RuntimeError: If the server cannot be reached.
         """
         target = self.session.clients.get(client)
-        path = "/history" if prompt is None else f"/history/{prompt.prompt_id}"
-        with self._asking(target):
-            history: dict[str, Any] = DotDict(target.ask("GET", path, self.session.timeout_or(timeout)))
-        return history
+        return self._mapping(target, "/history" if prompt is None else f"/history/{prompt.prompt_id}", timeout)
+
+    def _mapping(self, client: ComfyClient, path: str, timeout: timedelta | None) -> dict[str, Any]:
+        with self._asking(client):
+            answer = client.ask("GET", path, self.session.timeout_or(timeout))
+            if not isinstance(answer, dict):
+                raise HttpError(f"GET {client.endpoint.url}{path}: the answer is not as ComfyUI gives it: {answer!r}")
+            mapping: dict[str, Any] = DotDict(answer)
+            return mapping
 
     @contextmanager
     def _asking(self, client: ComfyClient) -> Iterator[None]:

@@ -13,9 +13,11 @@ from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn, RobotNotRunningError
 from robot.utils import timestr_to_secs
 
+from ComfyMockLibrary.engine.client_process import ClientProcess, ClientProcesses
 from ComfyMockLibrary.engine.clients import ClientManager
 from ComfyMockLibrary.engine.control import ControlFailure
 from ComfyMockLibrary.engine.faults import Fault
+from ComfyMockLibrary.engine.outages import OutageRun, OutageRuns
 from ComfyMockLibrary.engine.servers import MockServer, ServerManager
 from ComfyMockLibrary.engine.waiting import ClientWaits
 from ComfyMockLibrary.robotlog import RobotLog
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from ComfyMockLibrary.engine.matching import EventPattern
     from ComfyMockLibrary.engine.prompts import QueuedPrompt
 
+    Resource = MockServer | ComfyClient | ClientProcess | OutageRun
 
 Time = timedelta | float | str
 
@@ -72,6 +75,8 @@ class Session:
     ) -> None:
         """Only stores: editors make instances too, and give every argument as text."""
         self.clients = ClientManager()
+        self.processes = ClientProcesses()
+        self.outages = OutageRuns()
         self.log = RobotLog(self)
         self.test_began_at: float | None = None
         """When the test began that runs, in monotonic seconds."""
@@ -80,7 +85,7 @@ class Session:
         self._shutdown_timeout = shutdown_timeout
         self._auto_close = auto_close
         self._servers: ServerManager | None = None
-        self._opened: list[tuple[Scope | None, MockServer | ComfyClient]] = []
+        self._opened: list[tuple[Scope | None, Resource]] = []
         self._faults: list[tuple[Scope, Fault]] = []
         self._notes: WeakKeyDictionary[ComfyClient, ClientNotes] = WeakKeyDictionary()
 
@@ -144,7 +149,7 @@ class Session:
         for client in self.clients.of_server(server):
             client.journal.set_cursor()
 
-    def opened(self, resource: MockServer | ComfyClient) -> None:
+    def opened(self, resource: Resource) -> None:
         """Notes which test or suite has opened something; what is open already stays with the one that opened it."""
         if all(known is not resource for _, known in self._opened):
             self._opened.append((self._scope(), resource))
@@ -157,13 +162,16 @@ class Session:
             self._faults.append((Scope(suite, test), fault))
 
     def close_all_of(self, ends: Callable[[Scope], bool]) -> None:
-        """Closes what was opened in the scopes that end: clients first, then servers, the latest first.
+        """Closes what was opened in the scopes that end: outages, clients, client processes, servers, latest first.
 
         Faults end before, so that what lives on is as it was.
         """
         ending = [resource for scope, resource in self._opened if scope is not None and ends(scope)]
         faults = [fault for scope, fault in self._faults if ends(scope)]
         self._faults = [(scope, fault) for scope, fault in self._faults if not ends(scope)]
+        for run in reversed(self.outages.all):
+            if run in ending or run.server in ending:
+                self.outages.end(run)
         for server in self.known_servers:
             if server not in ending:
                 self._end_faults(server, faults)
@@ -171,17 +179,22 @@ class Session:
 
     def close(self) -> None:
         """Closes everything."""
+        self.outages.close()
         self.clients.close()
+        self.processes.close()
         if self._servers is not None:
             self._servers.close()
         self._opened = []
         self._faults = []
 
-    def _close(self, resources: list[MockServer | ComfyClient]) -> None:
+    def _close(self, resources: list[Resource]) -> None:
         self._opened = [(scope, known) for scope, known in self._opened if known not in resources]
         for client in reversed(self.clients.clients):
             if client in resources:
                 self.clients.close_client(client)
+        for process in reversed(self.processes.processes):
+            if process in resources:
+                self.processes.close_process(process, self.shutdown_timeout_or(None))
         for server in reversed(self.known_servers):
             if server in resources:
                 self.servers.close_server(server, self.shutdown_timeout_or(None))

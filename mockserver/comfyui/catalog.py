@@ -107,7 +107,7 @@ class Catalog:
     def assemble(
         cls, nodes_files: Sequence[Path], *, with_api_nodes: bool, option_lists: OptionLists | None = None
     ) -> Catalog:
-        """The classes that come with the server and those of the user's files, later files first.
+        """The classes that come with the server and those of the user's files; a later file's replace them.
 
         Raises NodesFileError.
         """
@@ -117,8 +117,10 @@ class Catalog:
             for name, info in _read_nodes_file(file).items():
                 try:
                     own_classes[name] = _checked_info(name, info)
+                    mock_blocks.pop(name, None)  # that of the earlier entry which this one replaces
                     if "mock" in info:
-                        mock_blocks[name] = read_mock_block(info["mock"])
+                        node_class = NodeClass(name, own_classes[name])
+                        mock_blocks[name] = read_mock_block(info["mock"], node_class.inputs, len(node_class.outputs))
                 except ValueError as failure:
                     raise NodesFileError(f"{file.name}: class {name}: {failure}") from None
         return cls(own_classes, mock_blocks, option_lists, bundled if with_api_nodes else _bundled_without_api_nodes)
@@ -158,8 +160,8 @@ def _is_api_node(info: Json) -> bool:
 
 def _read_nodes_file(file: Path) -> Json:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as failure:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as failure:
         raise NodesFileError(f"{file.name}: {failure}") from None
     if not isinstance(content, dict):
         raise NodesFileError(f"{file.name}: an /object_info is a JSON object of classes by name")
@@ -178,8 +180,10 @@ def _checked_info(name: str, info: object) -> Json:
             if not isinstance(config, list) or not config or not isinstance(config[0], (str, list)):
                 raise ValueError(f'input {input_name!r} is no list of a type and options, as ["INT", {{"default": 1}}]')
     outputs = info.get("output", [])
-    if not isinstance(outputs, list):
-        raise ValueError('"output" is a list of types')
+    if not isinstance(outputs, list) or not all(isinstance(kind, (str, list)) for kind in outputs):
+        raise ValueError('"output" is a list of types, as ["IMAGE", "MASK"]')
+    if not isinstance(info.get("output_node", False), (bool, int)):
+        raise ValueError('"output_node" is true or false')
     return {
         "input": inputs,
         "input_order": {group: list(names) for group, names in inputs.items()},

@@ -15,8 +15,12 @@ A block may have:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Json = dict[str, Any]
 Receiver = Literal["owner", "all"]
@@ -46,43 +50,72 @@ class MockBlock:
     fails: str | None = None
 
 
-def read_mock_block(block: object) -> MockBlock:
-    """Reads a ``mock`` block. Raises ValueError with a text that names what is wrong."""
+def read_mock_block(block: object, inputs: Sequence[str], output_count: int) -> MockBlock:
+    """Reads the ``mock`` block of a class that has these inputs and so many outputs.
+
+    Raises ValueError with a text that names what is wrong.
+    """
     if not isinstance(block, dict):
         raise ValueError("its mock block is no JSON object")
     for key in block:
         if key not in _KEYS:
             raise ValueError(f"its mock block has an unknown key {key!r}; there are {', '.join(_KEYS)}")
     return MockBlock(
-        duration=_number(block, "duration"),
-        steps=_steps(block.get("steps", 0)),
+        duration=_duration(block.get("duration")),
+        steps=_steps(block.get("steps", 0), inputs),
         previews=_typed(block, "previews", bool, False),
         texts=[_text(text) for text in _typed(block, "texts", list, [])],
-        outputs=_typed(block, "outputs", list, None),
-        images=_typed(block, "images", int, 0),
+        outputs=_outputs(_typed(block, "outputs", list, None), inputs, output_count),
+        images=_count(block.get("images", 0), "images of its mock block is no number from 0 up"),
         ui=_typed(block, "ui", dict, None),
         fails=_typed(block, "fails", str, None),
     )
 
 
+_NAMES = {bool: "true or false", list: "list", dict: "JSON object", str: "text"}
+
+
 def _typed(block: Json, key: str, kind: type, default: Any) -> Any:
     value = block.get(key, default)
-    if value is not default and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-        raise ValueError(f"{key} of its mock block is no {kind.__name__}: {value!r}")
+    if value is not default and not isinstance(value, kind):
+        raise ValueError(f"{key} of its mock block is no {_NAMES[kind]}: {value!r}")
     return value
 
 
-def _number(block: Json, key: str) -> float | None:
-    value = block.get(key)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
-        raise ValueError(f"{key} of its mock block is no number of seconds: {value!r}")
-    return value
-
-
-def _steps(value: object) -> int | str:
-    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+def _count(value: object, wrong: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    raise ValueError(f"steps of its mock block is neither a number nor the name of an input: {value!r}")
+    raise ValueError(f"{wrong}: {value!r}")
+
+
+def _duration(value: object) -> float | None:
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf):
+        return value
+    raise ValueError(f"duration of its mock block is no number of seconds: {value!r}")
+
+
+def _steps(value: object, inputs: Sequence[str]) -> int | str:
+    if not isinstance(value, str):
+        return _count(value, "steps of its mock block is neither a number nor the name of an input")
+    return _name_of_input(value, "steps", inputs)
+
+
+def _outputs(outputs: list[Any] | None, inputs: Sequence[str], output_count: int) -> list[Any] | None:
+    if outputs is None:
+        return None
+    if len(outputs) != output_count:
+        raise ValueError(f"outputs of its mock block are {len(outputs)}, and the class has {output_count}")
+    for output in outputs:
+        if isinstance(output, dict) and set(output) == {"input"}:
+            _name_of_input(output["input"], "outputs", inputs)
+    return outputs
+
+
+def _name_of_input(name: object, key: str, inputs: Sequence[str]) -> str:
+    if isinstance(name, str) and name in inputs:
+        return name
+    there_are = f"there are {', '.join(inputs)}" if inputs else "there are none"
+    raise ValueError(f"{key} of its mock block names an input {name!r}; {there_are}")
 
 
 def _text(value: object) -> MockText:

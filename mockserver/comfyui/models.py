@@ -43,6 +43,8 @@ EXTENSIONS = (".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safetensors", ".pkl", ".
 
 _LONGEST_HEADER = 1024 * 1024
 
+_EXAMPLE = '{"checkpoints": ["a.safetensors"]}'
+
 FAMILIAR: dict[str, list[str]] = {
     "checkpoints": [
         "dreamshaper_8.safetensors",
@@ -142,11 +144,15 @@ def safetensors_header(path: Path) -> bytes | None:
 
 def _read(path: Path) -> dict[str, list[str]]:
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as failure:
+        content: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as failure:
         raise ModelsFileError(f"{path.name}: {failure}") from None
-    if not isinstance(content, dict) or not all(
-        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in content.values()
-    ):
-        raise ModelsFileError(f'{path.name}: give lists of names by folder, as {{"checkpoints": ["a.safetensors"]}}')
+    if not isinstance(content, dict):
+        raise ModelsFileError(f"{path.name}: give lists of names by folder, as {_EXAMPLE}")
+    for folder, names in content.items():
+        if not isinstance(names, list):
+            raise ModelsFileError(f"{path.name}: folder {folder!r} is no list of names, as {_EXAMPLE}")
+        for name in names:
+            if not isinstance(name, str):
+                raise ModelsFileError(f"{path.name}: folder {folder!r}: a name is text, not {json.dumps(name):.40}")
     return content

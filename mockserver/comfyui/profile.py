@@ -32,6 +32,10 @@ class Profile:
     """The history shows outputs of nodes that were run or replayed, and not of all that are in the cache."""
     has_jobs: bool = False
     """The jobs API exists."""
+    has_assets: bool = False
+    """The asset API exists, and is switched off."""
+    has_replacements: bool = False
+    """Subgraphs and replacements of nodes can be asked for. There are none."""
     counts_file_times_in_ms: bool = False
     """Times in ``/userdata`` are whole milliseconds instead of seconds with fractions."""
     explains_bad_usernames: bool = False
@@ -62,6 +66,8 @@ LATEST = Profile(
     takes_preview_method=True,
     keeps_visited_outputs_only=True,
     has_jobs=True,
+    has_assets=True,
+    has_replacements=True,
     counts_file_times_in_ms=True,
     explains_bad_usernames=True,
     allows_patch=True,

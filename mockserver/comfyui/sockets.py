@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import json
 import uuid
@@ -16,7 +17,7 @@ from mockserver.comfyui import messages
 from mockserver.comfyui.messages import AnyMessage, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mockserver.comfyui.ports import Ports
     from mockserver.journal import Journal
@@ -34,14 +35,38 @@ NOBODY = ""
 """A sid that no socket can have: what goes to it is a message all the same, to whoever watches the publisher."""
 
 
-def encode(message: AnyMessage) -> bytes:
-    """The message as one websocket frame."""
+def encode(message: AnyMessage, window_bits: int = 0) -> bytes:
+    """The message as one websocket frame, compressed if the client's window has any bits."""
     opcode = frames.TEXT if isinstance(message, Message) else frames.BINARY
+    if window_bits:
+        return frames.compressed_frame(opcode, message.payload(), window_bits)
     return frames.frame(opcode, message.payload())
+
+
+def _framed(message: AnyMessage) -> Callable[[int], bytes]:
+    """Encodes the message for windows of a size when the first client needs it, and once for all clients that do."""
+    return functools.cache(functools.partial(encode, message))
+
+
+_NO_FLAGS: Json = {}
 
 
 class Socket:
     """One open websocket. Messages are written to its transport as frames of our own."""
+
+    __slots__ = (
+        "_may_negotiate",
+        "_request",
+        "ended_with",
+        "feature_flags",
+        "handler",
+        "is_closing",
+        "is_mute",
+        "number",
+        "ordinal",
+        "response",
+        "sid",
+    )
 
     def __init__(
         self, number: int, sid: str, request: web.Request, response: web.WebSocketResponse, ordinal: int = 1
@@ -55,7 +80,7 @@ class Socket:
         self.is_closing = False
         self.is_mute = False
         """Whether nothing more is sent on it, although it stays open."""
-        self.feature_flags: Json = {}
+        self.feature_flags: Json = _NO_FLAGS
         self.ended_with: int | None = None
         """Close code of the connection, where it ended in a way that aiohttp has no code for."""
         self._request = request
@@ -70,6 +95,11 @@ class Socket:
     def transport(self) -> asyncio.Transport | None:
         """What it is written to; None once the connection is lost."""
         return self._request.transport
+
+    @property
+    def window_bits(self) -> int:
+        """Size of the window in which its messages are compressed, as was agreed with the client. 0: they are not."""
+        return int(self.response.compress)
 
     @property
     def close_code(self) -> int | None:
@@ -210,8 +240,6 @@ class Sockets:
             if self._ports.closing is not None:
                 await self._ports.closing(socket)
             await socket.finish()
-        except ConnectionError:  # the client has gone while aiohttp answered a ping of its
-            socket.ended_with = WSCloseCode.ABNORMAL_CLOSURE
         finally:
             self._registered.pop(sid, None)
             del self._open[socket.number]
@@ -263,16 +291,16 @@ class Sockets:
     async def deliver(self, message: AnyMessage, receivers: Sequence[Socket]) -> None:
         """Sends a message to sockets at once, not through the publisher."""
         self._record_sent(message, receivers)
-        frame = encode(message)
+        frame_of = _framed(message)
         for socket in receivers:
-            await socket.write(frame)
+            await socket.write(frame_of(socket.window_bits))
 
     def put(self, message: AnyMessage, receivers: Sequence[Socket]) -> None:
         """Sends a message to sockets without waiting for any of them."""
         self._record_sent(message, receivers)
-        frame = encode(message)
+        frame_of = _framed(message)
         for socket in receivers:
-            socket.put(frame)
+            socket.put(frame_of(socket.window_bits))
 
     def _record_sent(self, message: AnyMessage, receivers: Sequence[Socket]) -> None:
         numbers = [socket.number for socket in receivers]

@@ -97,13 +97,16 @@ class Worker:
 
     async def run_forever(self) -> None:
         """Runs prompts as they come."""
-        while True:
-            item = self._queue.take()
-            if item is None:
-                self._prompt_queued.clear()
-                await self._prompt_queued.wait()
-                continue
-            await self._run_prompt(item)
+        try:
+            while True:
+                item = self._queue.take()
+                if item is None:
+                    self._prompt_queued.clear()
+                    await self._prompt_queued.wait()
+                    continue
+                await self._run_prompt(item)
+        finally:
+            self._thread.end()
 
     async def _run_prompt(self, item: QueueItem) -> None:
         self._interrupted = False
@@ -215,7 +218,7 @@ class _ComputeThread:
     """Computes what nodes compute, so that the server goes on answering. Starts with the first task."""
 
     def __init__(self) -> None:
-        self._tasks: queue.SimpleQueue[tuple[Compute, asyncio.Future[None]]] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[tuple[Compute, asyncio.Future[None]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     async def run(self, task: Compute) -> None:
@@ -228,9 +231,13 @@ class _ComputeThread:
         self._tasks.put((task, done))
         await done
 
+    def end(self) -> None:
+        """Lets the thread end as soon as it has nothing more to compute. Nobody waits for it."""
+        self._tasks.put(None)
+
     def _work(self) -> None:
-        while True:
-            task, done = self._tasks.get()
+        while (next_one := self._tasks.get()) is not None:
+            task, done = next_one
             task.run()
             try:
                 done.get_loop().call_soon_threadsafe(_finish, done)

@@ -91,13 +91,13 @@ class ControlApi:
 
     async def post_faults(self, request: web.Request) -> web.StreamResponse:
         """Sets a fault, or several that all are right. One that ends or freezes the life does so after the answer."""
-        from mockserver.faults.kinds import EndsOrFreezes, FaultError, read_fault
+        from mockserver.faults.kinds import EndsOrFreezes, FaultError, SlowStart, read_fault
 
         body = await _json(request)
         registry = self._faults().registry
         try:
             wanted = [read_fault(each) for each in (body if isinstance(body, list) else [body])]
-            standing = registry.set_all(wanted, but=EndsOrFreezes)
+            standing = registry.set_all(wanted, but=EndsOrFreezes | SlowStart)
         except FaultError as failure:
             raise _error(400, str(failure)) from None
         await self._faults().settled()

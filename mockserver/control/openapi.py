@@ -5,12 +5,16 @@ from __future__ import annotations
 import ast
 import inspect
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mockserver.control.examples import EXAMPLES
 from mockserver.faults import kinds
 from mockserver.version import __version__
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 Json = dict[str, Any]
 
@@ -87,9 +91,12 @@ def document() -> Json:
 def schemas(ref_template: str = "#/$defs/{name}") -> Json:
     """JSON schemas of all kinds of faults, by the names of their classes, with what their fields mean."""
     _, components = msgspec.json.schema_components(kinds.KINDS, ref_template=ref_template)
-    texts = _field_texts()
+    texts = field_texts(kinds)
+    examples = {kinds.BY_NAME[example["fault"]].__name__: example for example in EXAMPLES}
     for name, schema in components.items():
         schema.update(_more(name))
+        if name in examples:
+            schema["examples"] = [examples[name]]
         for field, described in schema.get("properties", {}).items():
             text = texts.get((name, field))
             if text is not None:
@@ -108,13 +115,13 @@ def _more(name: str) -> Json:
     return more
 
 
-def _field_texts() -> dict[tuple[str, str], str]:
-    """What the text below each field says, by class and field, inherited ones included."""
+def field_texts(module: ModuleType) -> dict[tuple[str, str], str]:
+    """What the text below each field of a module's classes says, by class and field, inherited ones included."""
     own: dict[str, dict[str, str]] = {}
-    for statement in ast.parse(inspect.getsource(kinds)).body:
+    for statement in ast.parse(inspect.getsource(module)).body:
         if isinstance(statement, ast.ClassDef):
             own[statement.name] = dict(_texts_of(statement))
-    classes = [value for value in vars(kinds).values() if inspect.isclass(value)]
+    classes = [value for value in vars(module).values() if inspect.isclass(value)]
     return {
         (each.__name__, field): text
         for each in classes

@@ -172,9 +172,7 @@ class Faults:
         return {"sockets": [socket.number for socket in sockets]}
 
     def _transports(self) -> list[asyncio.Transport]:
-        """All that was written to, directly or through something that stands before a connection."""
-        sockets = [each.transport for each in self._server.sockets.open if each.transport is not None]
-        return [*sockets, *(each.transport for each in self._connections.matching(EVERYBODY))]
+        return [each.transport for each in self._connections.matching(EVERYBODY)]
 
     def _sockets(self, who: Who) -> list[Socket]:
         return [socket for socket in self._server.sockets.open if concerns(who, socket)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from mockserver.faults.kinds import (
     TruncateAnswer,
     WrongContentType,
 )
+from mockserver.faults.process import wait_for_delivery
 from mockserver.network import closing
 from mockserver.network.draws import Direction
 
@@ -40,6 +42,11 @@ def client_of(request: web.Request) -> str:
 def headers_of_refusal(retry_after: float | None) -> dict[str, str]:
     """``Retry-After`` in whole seconds (RFC 9110, section 10.2.3), where one is given."""
     return {} if retry_after is None else {"Retry-After": str(math.ceil(retry_after))}
+
+
+def to_nobody() -> web.Response:
+    """An answer to a client that has given up meanwhile."""
+    return web.Response(status=503)
 
 
 class HttpFaults:
@@ -78,12 +85,9 @@ class HttpFaults:
                 body=fault.body.encode(),
                 headers={"Content-Type": fault.content_type, **headers_of_refusal(fault.retry_after)},
             )
-        if isinstance(fault, HangRequest):
-            await standing.pause()
-            return await handler(request)
-        if isinstance(fault, DelayRequest):
-            await standing.pause(fault.delay)
-            return await handler(request)
+        if isinstance(fault, HangRequest | DelayRequest):
+            await standing.pause(fault.delay if isinstance(fault, DelayRequest) else None)
+            return to_nobody() if request.transport is None else await handler(request)
         return await _alter(standing, fault, request, await _answer_of(handler, request))
 
 
@@ -107,25 +111,37 @@ async def _alter(
         return web.Response(status=answer.status, headers={**headers, "Content-Type": fault.content_type}, body=body)
     if isinstance(fault, MalformJson):
         return web.Response(status=answer.status, headers=headers, body=_broken(body))
+    assert isinstance(fault, DribbleAnswer | TruncateAnswer | ResetRequest)
     started = web.StreamResponse(status=answer.status, headers={**headers, "Content-Length": str(len(body))})
     started.force_close()
-    if isinstance(fault, DribbleAnswer):
+    with contextlib.suppress(ConnectionError):  # the client may leave at any time
         await started.prepare(request)
-        for start in range(0, len(body), fault.size):
-            await started.write(body[start : start + fault.size])
-            await standing.pause(fault.delay)
-        return started
-    assert isinstance(fault, TruncateAnswer | ResetRequest)
+        if isinstance(fault, DribbleAnswer):
+            await _dribble(standing, fault, started, body)
+        else:
+            await _break_off(fault, request, started, body)
+    return started
+
+
+async def _dribble(standing: Standing, fault: DribbleAnswer, started: web.StreamResponse, body: bytes) -> None:
+    for start in range(0, len(body), fault.size):
+        await started.write(body[start : start + fault.size])
+        await standing.pause(fault.delay)
+
+
+async def _break_off(
+    fault: TruncateAnswer | ResetRequest, request: web.Request, started: web.StreamResponse, body: bytes
+) -> None:
     kept = len(body) // 2 if fault.keep is None else min(fault.keep, len(body))
-    await started.prepare(request)
     if kept:
         await started.write(body[:kept])
-    if request.transport is not None:
-        if isinstance(fault, ResetRequest):
-            closing.reset_when_delivered(request.transport)
-        else:
-            closing.finish(request.transport)
-    return started
+    if request.transport is None:
+        return
+    if isinstance(fault, ResetRequest):
+        wait_for_delivery([request.transport])
+        closing.reset(request.transport)
+    else:
+        closing.finish(request.transport)
 
 
 def _body_of(answer: web.StreamResponse) -> bytes:

@@ -155,7 +155,7 @@ EndsOrFreezes = Crash | Exit | Freeze
 class SlowStart(Fault, frozen=True, kw_only=True, tag="slow_start"):
     """A life takes its time to start: connections are refused, then requests answered with 503, then all is well.
 
-    Set in a life that runs, it begins there; in a file of faults, with the life.
+    It begins with a life that begins with it (``--faults``); set in a life that runs, it is for later ones.
     """
 
     level: ClassVar[str] = "process"
@@ -295,7 +295,7 @@ class HalfCloseConnections(Action, frozen=True, kw_only=True, tag="half_close_co
 
 
 class SlowClose(State, frozen=True, kw_only=True, tag="slow_close"):
-    """The end of a connection (FIN) reaches the client later, and so does the reply to its close frame."""
+    """The end of a connection (FIN), or the reply to a client's close frame, reaches the client later."""
 
     level: ClassVar[str] = "closing"
     outlives_restart: ClassVar[bool] = True
@@ -370,7 +370,7 @@ class SendRawFrame(Action, frozen=True, kw_only=True, tag="send_raw_frame"):
     """A frame that breaks RFC 6455, or one that a client must take although it is rare."""
     hex: Annotated[str, Meta(pattern=r"^([0-9a-fA-F]{2} *)*(?!\s)$")] | None = None
     """Any bytes, for example ``88 02 03 e8``."""
-    size: Annotated[int, Meta(ge=1, le=1 << 30)] = 16 * 1024 * 1024
+    size: Annotated[int, Meta(ge=1, le=64 * 1024 * 1024)] = 16 * 1024 * 1024
     """Payload of ``oversized`` and ``oversized_announced``."""
     who: Who = Who()
 
@@ -447,13 +447,13 @@ class FailRequest(RequestFault, frozen=True, kw_only=True, tag="fail_request"):
 
 
 class DelayRequest(RequestFault, frozen=True, kw_only=True, tag="delay_request"):
-    """Requests are carried out and answered later."""
+    """Requests are carried out and answered later; not for clients that have given up by then."""
 
     delay: Seconds
 
 
 class HangRequest(RequestFault, frozen=True, kw_only=True, tag="hang_request"):
-    """Requests get no answer until the fault ends."""
+    """Requests are carried out and answered only when the fault ends; not for clients that have given up by then."""
 
     holds: ClassVar[bool] = True
 

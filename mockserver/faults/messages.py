@@ -96,14 +96,13 @@ class MessageFaults:
         if isinstance(fault, DuplicateMessage):
             for _ in range(1 + fault.copies):
                 await deliver(message, [socket])
+            await self._let_go(socket, deliver)
         elif isinstance(fault, DelayMessage):
             self._background.add(_deliver_later(standing, fault, message, socket, deliver))
         elif isinstance(fault, ReorderMessage):
             self._held[socket.number].append((fault.behind, message))
-            return
         else:
             assert isinstance(fault, DropMessage)
-        await self._let_go(socket, deliver)
 
     async def _let_go(self, socket: Socket, deliver: Deliver) -> None:
         """Counts a message that went ahead of held ones, and delivers those that enough have gone ahead of."""

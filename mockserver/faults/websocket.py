@@ -8,7 +8,7 @@ from aiohttp import web
 
 from mockserver import frames
 from mockserver.faults.events import Occurrence
-from mockserver.faults.http import client_of, headers_of_refusal
+from mockserver.faults.http import client_of, headers_of_refusal, to_nobody
 from mockserver.faults.kinds import HangUpgrade, Matching, Pong, RefuseUpgrade, SlowClose
 from mockserver.faults.messages import concerns
 from mockserver.faults.raw_frames import LAST_WORDS, bytes_of
@@ -46,6 +46,8 @@ class WebsocketFaults:
                 return web.Response(status=fault.status, text=fault.body, headers=headers_of_refusal(fault.retry_after))
             self._registry.strike(standing, client_id=client)
             await standing.pause()
+            if request.transport is None:
+                return to_nobody()
         return None
 
     async def socket(self, socket: Socket, opened: bool) -> None:

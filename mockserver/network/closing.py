@@ -1,5 +1,7 @@
 """Ways to end a connection at once, past everything that holds its bytes.
 
+FIN always goes by itself before the end: closing alone resets a connection with input that nobody has read.
+
 A transport on which faults act is a facade; ``wire`` finds the one below it, which has the socket.
 """
 
@@ -48,12 +50,18 @@ def reset(transport: asyncio.BaseTransport) -> None:
 
 
 def finish(transport: asyncio.BaseTransport) -> None:
-    """Sends FIN at once, and closes. Bytes that the kernel does not have yet are lost.
-
-    The FIN goes by itself before the end: closing alone would reset a connection with bytes that nobody has read.
-    """
+    """Sends FIN at once, and closes. Bytes that the kernel does not have yet are lost."""
     _shut_down(transport)
     wire(transport).abort()
+
+
+def close(transport: asyncio.BaseTransport) -> None:
+    """Sends FIN behind everything that was written, and closes."""
+    below = wire(transport)
+    if below.can_write_eof() and not below.is_closing():
+        with contextlib.suppress(OSError):  # the peer was faster
+            below.write_eof()
+    below.close()
 
 
 def half_close(transport: asyncio.BaseTransport) -> None:

@@ -49,7 +49,25 @@ class ByteRule:
 
 
 class Connection:
-    """An open connection."""
+    """An open connection. There may be thousands: it keeps no more than it needs."""
+
+    __slots__ = (
+        "_connections",
+        "_flows",
+        "_is_anonymous",
+        "_is_undecided",
+        "_protocol",
+        "_splice",
+        "_strikes",
+        "_websocket",
+        "address",
+        "client",
+        "is_new",
+        "is_websocket",
+        "number",
+        "ordinal",
+        "transport",
+    )
 
     def __init__(
         self, connections: Connections, transport: asyncio.Transport, protocol: RequestHandler, number: int

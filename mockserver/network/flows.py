@@ -149,7 +149,7 @@ class Segments:
 
 
 class LatencyFlow(Flow):
-    """Gives everything a drawn time after it came, and nothing before what came earlier."""
+    """Gives everything a drawn time after it came, but nothing before what came earlier: the queue keeps the order."""
 
     def __init__(self, latency: Latency, start: Start) -> None:
         super().__init__(start)
@@ -157,22 +157,17 @@ class LatencyFlow(Flow):
         self._draws = start.draws
         self._segments = Segments(whole_writes=start.whole_writes)
         self._delay = latency.delay_of(start.draws.at(0)) if latency.jitter else latency.delay
-        self._last = -math.inf
 
     def take(self, item: Item, now: float) -> None:
         """Each segment has a draw of its own."""
         self._act_first()
         if isinstance(item, Mark) or not self._latency.jitter:
-            self._delayed(item, now)
+            self._append(now + self._delay, item)
             return
         for piece, begins in self._segments.cut(item, now):
             if begins:
                 self._delay = self._latency.delay_of(self._draws.at(self._segments.begin))
-            self._delayed(piece, now)
-
-    def _delayed(self, item: Item, now: float) -> None:
-        self._last = max(self._last, now + self._delay)
-        self._append(self._last, item)
+            self._append(now + self._delay, piece)
 
 
 class _CuttingFlow(Flow):

@@ -169,6 +169,8 @@ class Splice:
         self._to_server.unblock()
         if self._wire_is_lost:
             self._tell_of_loss()
+        elif self._is_sealed:  # FIN has gone long ago, whatever holds bytes now
+            self._wire.close()
         else:
             self._to_client.feed(Mark.CLOSE)
 
@@ -216,7 +218,7 @@ class Splice:
         if mark is Mark.RESET:
             closing.reset_when_delivered(self._wire)
         else:
-            self._wire.close()
+            closing.close(self._wire)
 
     def _tell_of_loss(self) -> None:
         if self._is_in:

@@ -100,12 +100,12 @@ class Link:
         elif item is Mark.RESET or (item is Mark.LOST and isinstance(self._error, ConnectionResetError)):
             self._close_all(closing.reset_when_delivered)
         else:
-            self._close_all(lambda transport: transport.close())
+            self._close_all(closing.close)
 
     def _end(self, direction: Direction, to: asyncio.Transport) -> None:
         self._ended.add(direction)
         if len(self._ended) == len(Direction):
-            self._close_all(lambda transport: transport.close())
+            self._close_all(closing.close)
         elif not to.is_closing():
             to.write_eof()
 

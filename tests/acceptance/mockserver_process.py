@@ -276,7 +276,7 @@ class MockProcess:
             pipe.close()
 
     def _port_by_hand(self) -> int:
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", self.first_line)
+        found = re.search(r"https?://127\.0\.0\.1:(\d+)", self.first_line)
         assert found is not None, f"No address in its first line: {self.first_line!r}"
         return int(found[1])
 

@@ -48,7 +48,7 @@ def masked_with(mask: bytes, payload: bytes) -> bytes:
 class RawWebsocket:
     """A connection that has asked for a websocket. Whether it got one is in ``answer``."""
 
-    def __init__(self, port: int, target: str = "/ws", **headers: str) -> None:
+    def __init__(self, port: int, target: str = "/ws", *, await_answer: bool = True, **headers: str) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         given = {
@@ -62,7 +62,7 @@ class RawWebsocket:
         lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items())]
         self.socket.sendall("\r\n".join([*lines, "", ""]).encode())
         self._unread = b""
-        self.answer = self._read_answer()
+        self.answer = self._read_answer() if await_answer else ""
 
     @property
     def status(self) -> int:

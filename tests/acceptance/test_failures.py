@@ -772,6 +772,201 @@ Timeout
     )
 
 
+def test_faults_that_do_not_strike(tmp_path: Path) -> None:
+    failures_should_be_as_documented(
+        tmp_path,
+        """
+It Has Not Struck
+    [Documentation]    Fault 'drop_message-1' (drop_message message=progress) did not strike once within 0.2 s:
+    ...    it is active and has not struck.
+    ...    ${RUNS}
+    ${fault} =    Drop Message    progress
+    Wait For Fault    ${fault}
+
+It Has Not Struck Often Enough
+    [Documentation]    Fault 'fail_request-1' (fail_request path=/queue status=500 body= content_type=text/plain)
+    ...    did not strike 2 times within 0.2 s: it is active and has struck once.
+    ...    ${RUNS}
+    ${fault} =    Fail Request    path=/queue
+    Connection Should Not Be Valid
+    Wait For Fault    ${fault}    strikes=2
+
+It Waits For Its Event
+    [Documentation]    Fault 'lose_queue-1' (lose_queue when=(event=executing node=3))
+    ...    did not strike once within 0.2 s: it is waiting and has not struck.
+    ...    ${RUNS}
+    ...    It waits for its event.
+    ${fault} =    Lose Queue    when=executing node=3
+    Wait For Fault    ${fault}
+
+It Has Ended
+    [Documentation]    Fault 'pong-1' (pong answer=none) cannot strike once any more: it has ended and has not
+    ...    struck.
+    ...    ${RUNS}
+    ${fault} =    Suppress Pong
+    Clear Fault    ${fault}
+    Wait For Fault    ${fault}    timeout=1 hour
+
+Its Server Is Down
+    [Documentation]    Fault 'drop_message-1' (drop_message message=progress) cannot strike once any more: it has ended
+    ...    and has not struck.
+    ...    ${STOPPED}
+    ${fault} =    Drop Message    progress
+    Kill Mock Server
+    Wait For Fault    ${fault}
+
+It Waits For The Next Life
+    [Documentation]    Fault 'hang_upgrade-1' (hang_upgrade) did not strike once within 0.2 s: it is waiting and has not
+    ...    struck.
+    ...    ${STOPPED}
+    ${fault} =    Hang Upgrade
+    Kill Mock Server
+    Wait For Fault    ${fault}
+
+Its Server Is Frozen
+    [Documentation]    Fault 'drop_message-1' (drop_message message=progress) did not strike once within 0.2 s:
+    ...    it is active and has not struck.
+    ...    ${FROZEN}
+    ${fault} =    Drop Message    progress
+    Freeze Mock Server
+    Wait For Fault    ${fault}
+
+It Should Have Struck
+    [Documentation]    Fault 'drop_message-1' (drop_message message=progress) should have struck at least once but did
+    ...    not.
+    ...    ${RUNS}
+    ...    This looks only once; `Wait For Fault` waits.
+    ${fault} =    Drop Message    progress
+    Fault Should Have Struck    ${fault}
+
+It Should Have Struck More Often
+    [Documentation]    Fault 'fail_request-1' (fail_request path=/queue status=500 body= content_type=text/plain)
+    ...    should have struck 2 times but did once.
+    ...    ${RUNS}
+    ...    This looks only once; `Wait For Fault` waits.
+    Fail Request    path=/queue
+    Connection Should Not Be Valid
+    Fault Should Have Struck    fail_request-1    times=2
+
+It Should Not Have Struck
+    [Documentation]    Fault 'fail_request-1' (fail_request path=/queue status=500 body= content_type=text/plain)
+    ...    should not have struck but did once.
+    ...    ${RUNS}
+    ${fault} =    Fail Request    path=/queue
+    Connection Should Not Be Valid
+    Fault Should Have Struck    ${fault}    times=0
+""",
+    )
+
+
+def test_faults_that_cannot_be_set(tmp_path: Path) -> None:
+    failures_should_be_as_documented(
+        tmp_path,
+        """
+Server Is Down
+    [Documentation]    The mock server 'main' does not run: ended with exit status 0.
+    ...    Start its next life with `Restart Mock Server`.
+    Kill Mock Server
+    Drop Message    progress
+
+Server Is Frozen
+    [Documentation]    The mock server 'main' is frozen (pid PID) and takes no orders.
+    ...    Let it go on with `Thaw Mock Server`.
+    Freeze Mock Server
+    Add Latency    1 s    direction=both
+
+There Is No Such Fault
+    [Documentation]    ValueError: The mock server 'main' has no fault 'mine'.
+    ...    Known: drop_message-1.
+    Drop Message    progress
+    Clear Fault    mine
+
+Server Is Closed
+    [Documentation]    ValueError: The mock server of the fault 'drop_message-1' is closed, and the fault has ended with
+    ...    it.
+    ${fault} =    Drop Message    progress
+    ${library} =    Get Library Instance    ComfyMockLibrary
+    Call Method    ${library._session}    close
+    Wait For Fault    ${fault}
+
+Close Code
+    [Documentation]    ValueError: close_sockets: Expected `int` <= 65535 - at `$.code`.
+    ...    Fields: id, when, after, seed, times, code, reason, who.
+    Close Connections    code=65536
+
+Times Without An Event
+    [Documentation]    ValueError: reset_connections: times needs an event under when, at which it happens again.
+    Reset Connections    times=2
+
+Raw Frame
+    [Documentation]    ValueError: Give either a frame by name or hex=, the bytes.
+    Send Raw Frame
+
+Field Of Another Event
+    [Documentation]    ValueError: path is about the event 'request', not about 'executing'.
+    Crash Mock Server When    executing    path=/prompt
+""",
+    )
+
+
+def test_words_that_no_fault_knows_are_found_by_a_dry_run_too(tmp_path: Path) -> None:
+    failures_should_be_as_documented(
+        tmp_path,
+        """
+Direction Is Missing
+    [Documentation]    Keyword 'ComfyMockLibrary.Stall Network' missing named-only argument 'direction'.
+    Stall Network    loss=5%
+
+Direction
+    [Documentation]    ValueError: Argument 'direction' got value 'down' that cannot be converted to Direction:
+    ...    Direction does not have member 'down'.
+    ...    Available: 'both', 'to_client' and 'to_server'
+    Hold Network    direction=down
+
+Share
+    [Documentation]    ValueError: Argument 'loss' got value '5' that cannot be converted to Percent: It is more than
+    ...    all;
+    ...    did you mean 5%?
+    Stall Network    loss=5    direction=both
+
+Rate
+    [Documentation]    ValueError: Argument 'rate' got value '100 kBps' that cannot be converted to Rate: 'kBps' is no
+    ...    unit of a rate;
+    ...    give for example 100 kB/s, 1 MiB/s or 10 Mbit/s.
+    Limit Bandwidth    100 kBps    direction=both
+
+Size
+    [Documentation]    ValueError: Argument 'size' got value '16 megs' that cannot be converted to Size: 'megs' is no
+    ...    unit of a size;
+    ...    give for example 16 kB or 16 MiB.
+    Send Raw Frame    oversized    size=16 megs
+
+Event
+    [Documentation]    ValueError: Argument 'when' got value 'executing nod=3' that cannot be converted to EventTrigger:
+    ...    'nod=3' is no field of an event;
+    ...    fields are node=, prompt=, value=, client=, method=, path=, nth=, moment=.
+    Lose Queue    when=executing nod=3
+
+Field
+    [Documentation]    Keyword 'ComfyMockLibrary.Crash Mock Server When' expected 1 non-named argument, got 2.
+    Crash Mock Server When    executing    nod=3
+
+Until
+    [Documentation]    ValueError: Argument 'until' got value 'tomorrow' that cannot be converted to FaultEnd:
+    ...    FaultEnd does not have member 'tomorrow'.
+    ...    Available: 'cleared', 'suite' and 'test'
+    Lose Queue    until=tomorrow
+
+Method
+    [Documentation]    ValueError: Argument 'method' got value 'FETCH' that cannot be converted to HttpMethod:
+    ...    HttpMethod does not have member 'FETCH'.
+    ...    Available: 'ANY', 'DELETE', 'GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST' and 'PUT'
+    Fail Request    FETCH    /prompt
+""",
+        "--dryrun",
+    )
+
+
 def failures_should_be_as_documented(
     directory: Path, tests: str, *options: str, environment: Mapping[str, str] | None = None
 ) -> None:

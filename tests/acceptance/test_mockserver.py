@@ -456,7 +456,9 @@ class TestControl:
         server = start_mock_process("--strict", "--life-id", "life-7", "--seed", "5", *SLOW)
         server.connect("me").message()
         server.queue(QUICK)
-        assert server.control("/life").json == {
+        life = server.control("/life").json
+        assert life.pop("tasks") > 0
+        assert life == {
             "life_id": "life-7",
             "pid": server.pid,
             "port": server.port,
@@ -478,6 +480,14 @@ class TestControl:
 
 
 class TestJournal:
+    def test_it_has_a_request_whose_body_breaks_off(self, mock_process: MockProcess) -> None:
+        with socket.create_connection(("127.0.0.1", mock_process.port), timeout=DEADLINE) as raw:
+            raw.sendall(b"POST /prompt HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        mock_process.wait_for_record("request", path="/prompt", length=9, body=None)
+        (number,) = [record["request"] for record in mock_process.records("request")]
+        mock_process.wait_for_record("answer", request=number, status=None)
+        assert "Traceback" not in mock_process.log
+
     def test_it_is_complete_when_the_life_is_killed(
         self, mock_process: MockProcess, check_records: Callable[[list[dict[str, Any]]], None]
     ) -> None:

@@ -149,6 +149,15 @@ def test_handshakes(witness: Witness, asked: dict[str, str], query: bytes) -> No
     assert witness.is_well()
 
 
+@pytest.mark.parametrize("how", ["drops", "resets"])
+def test_handshakes_of_clients_that_go_at_once(witness: Witness, how: str) -> None:
+    for _ in range(100):
+        client = RawWebsocket(witness.server.port, await_answer=False)
+        client.send(raw_frame(PING, b"x" * 125))
+        end(client, how)
+    assert witness.is_well()
+
+
 def deflated(data: bytes) -> bytes:
     compressor = zlib.compressobj(wbits=-15)
     return (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]

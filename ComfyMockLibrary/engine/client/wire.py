@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    class _HasFileno(Protocol):
+    class HasFileno(Protocol):
+        """What can be waited for."""
+
         def fileno(self) -> int: ...
 
 
@@ -78,7 +80,7 @@ class Patience:
         if self.deadline.expired:
             raise TimeoutError(errno.ETIMEDOUT, "timed out")
 
-    def wait(self, sock: _HasFileno, event: int) -> None:
+    def wait(self, sock: HasFileno, event: int) -> None:
         """Waits for a socket. Raises TimeoutError at the deadline, Abandoned when nobody wants it any more."""
         with selectors.DefaultSelector() as selector:
             selector.register(sock, event)

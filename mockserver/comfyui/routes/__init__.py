@@ -1,4 +1,4 @@
-"""The HTTP API, one module per area. Each route exists with and without ``/api``."""
+"""The HTTP API, one module per area. Each route exists with and without ``/api``, but for those of the assets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from mockserver.comfyui.routes import catalog, files, history, jobs, prompts, system, userdata, users, websocket
+from mockserver.comfyui.routes import (
+    assets,
+    catalog,
+    files,
+    history,
+    jobs,
+    prompts,
+    replacements,
+    system,
+    userdata,
+    users,
+    websocket,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +31,10 @@ def all_routes(profile: Profile) -> Iterator[web.RouteDef]:
     modules = [websocket, system, prompts, history, catalog, files, users, userdata]
     if profile.has_jobs:
         modules.append(jobs)
+    if profile.has_replacements:
+        modules.append(replacements)
+    if profile.has_assets:
+        yield from assets.routes
     for prefix in ("/api", ""):
         for module in modules:
             for route in module.routes:

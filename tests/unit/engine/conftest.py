@@ -18,7 +18,7 @@ sys.path.append(str(Path(__file__).parent))
 
 from engine_helpers import LAUNCHERS, ScriptedServer, eventually, finished
 
-from ComfyMockLibrary.engine import launchers
+from ComfyMockLibrary.engine import client_process, launchers
 from ComfyMockLibrary.engine.client.comfy_client import ClientOptions, ComfyClient
 from ComfyMockLibrary.engine.servers import ServerManager
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def warmed_up() -> None:
     """Starts once what lives as long as this process, such as the fork server behind a launcher."""
+    client_process._starter.call(lambda: None)
     with pytest.MonkeyPatch.context() as patch:
         for kind in LAUNCHERS:
             patch.setenv(launchers.SWITCH, kind)

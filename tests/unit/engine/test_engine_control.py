@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from engine_helpers import Peer, ScriptedServer
 
-from ComfyMockLibrary.engine.control import Control, ControlFailure, NotKnown
+from ComfyMockLibrary.engine.control import TIMEOUT, Control, ControlFailure, NotKnown
+from ComfyMockLibrary.engine.deadline import now
 from ComfyMockLibrary.engine.servers import ServerOptions
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class TestALifeThatListens:
     @pytest.mark.parametrize(
         ("description", "words"),
         [
-            ({"fault": "crush"}, r"There is no fault 'crush'\. Known: crash, stop"),
+            ({"fault": "crush"}, r"There is no fault 'crush'\. Did you mean 'crash'"),
             ({"fault": "latency", "delay": 1}, "direction"),
         ],
     )
@@ -91,10 +92,25 @@ class TestALifeThatDoesNotListen:
         with pytest.raises(ControlFailure, match=rf"is frozen \(pid {server.pid}\) .* `Thaw Mock Server`"):
             control_of(server).faults()
 
-    def test_it_ends_while_it_is_asked(self, manager: ServerManager) -> None:
+    def test_it_ends_once_it_has_answered(self, manager: ServerManager) -> None:
         server = manager.start(alias="comfy")
-        with pytest.raises(ControlFailure, match=r"does not run: ended with exit status 3|has not taken the order"):
-            control_of(server).set_fault({"fault": "exit", "status": 3})
+        assert control_of(server).set_fault({"fault": "exit", "status": 3})["fault"] == "exit"
+        assert manager.wait_for_stop(server, 60.0) == 3
+        with pytest.raises(ControlFailure, match="does not run: ended with exit status 3"):
+            control_of(server).faults()
+
+    def test_it_freezes_while_it_is_asked(self, manager: ServerManager, script: Script) -> None:
+        server = manager.start(alias="comfy")
+
+        def freeze(peer: Peer) -> None:
+            manager.freeze(server)
+            peer.wait_for_end()
+
+        server.life.control_url = script(http=freeze).endpoint.url
+        began = now()
+        with pytest.raises(ControlFailure, match="is frozen"):
+            control_of(server).faults()
+        assert now() - began < TIMEOUT / 2
 
     @pytest.mark.parametrize(
         ("answer", "words"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from engine_helpers import PATIENCE, eventually
-from websocket import WebSocketBadStatusException, create_connection
+from websocket import WebSocketBadStatusException, WebSocketException, create_connection
 
 from ComfyMockLibrary.engine import faults as engine
 from ComfyMockLibrary.engine.client.wire import Patience
@@ -115,6 +116,32 @@ class TestClearing:
         assert (status_of(server), status_of(server, "/prompt")) == (200, 429)
         server.faults.clear(first)
 
+    def test_a_fault_that_has_struck_for_the_last_time_and_still_holds_something_lets_it_go(
+        self, manager: ServerManager, server: MockServer
+    ) -> None:
+        fault = server.faults.set({"fault": "hang_upgrade", "times": 1})
+        with ThreadPoolExecutor(1) as pool:
+            hanging = pool.submit(upgrade, server)
+            assert server.faults.wait_for_strikes(fault, 1, PATIENCE)
+            assert fault.state == "active"
+            server.faults.clear(fault)
+            assert hanging.result(PATIENCE) == 101
+        manager.restart(server)
+        assert upgrade(server) == 101
+
+    def test_a_fault_that_still_holds_something_does_not_outlive_its_last_strike(
+        self, manager: ServerManager, server: MockServer
+    ) -> None:
+        fault = server.faults.set({"fault": "hang_upgrade", "times": 1})
+        with ThreadPoolExecutor(1) as pool:
+            hanging = pool.submit(upgrade, server)
+            assert server.faults.wait_for_strikes(fault, 1, PATIENCE)
+            manager.kill(server, StopSignal.SIGKILL)
+            assert fault.state == "ended"
+            assert isinstance(hanging.exception(PATIENCE), (OSError, WebSocketException))
+        manager.restart(server)
+        assert upgrade(server) == 101
+
     def test_all_faults_are_cleared_also_those_of_others(self, server: MockServer) -> None:
         fault = server.faults.set(INSIDE)
         Control(server.alias, server.life).set_fault({**INSIDE, "path": "/prompt"})
@@ -152,6 +179,16 @@ class TestClearing:
         server.faults.clear(inside, fault)
         assert not server.is_frozen
         assert (fault.state, inside.state, status_of(server)) == ("ended", "ended", 200)
+
+    def test_a_fault_that_freezes_the_server_just_now_thaws_it_too(self, server: MockServer) -> None:
+        """The order to clear it reaches a server that stands still."""
+        for _ in range(5):
+            inside = server.faults.set(INSIDE)
+            fault = server.faults.set({"fault": "freeze", "when": {"event": "connected"}})
+            upgrade(server)
+            server.faults.clear(inside, fault)
+            assert status_of(server) == 200
+            assert not server.is_frozen
 
     @pytest.mark.parametrize("who", ["the library", "somebody else"])
     def test_what_is_held_is_released(self, server: MockServer, who: str) -> None:

@@ -48,6 +48,30 @@ def ready(life: LaunchedLife) -> LaunchedLife:
     return life
 
 
+def children() -> set[int]:
+    return {child.pid for child in psutil.Process().children()}
+
+
+def test_a_launcher_warms_up_with_the_process_that_forks_its_lives(tmp_path: Path) -> None:
+    launcher = ForkLauncher()
+    before = children()
+    for _ in range(2):
+        launcher.warm_up()
+    (warm,) = children() - before
+    life = launcher.launch(LifeSettings(0, "life-1", tmp_path / "log", tmp_path / "journal"))
+    assert psutil.Process(ready(life).pid).ppid() == warm
+    life.stop(StopSignal.SIGKILL)
+    assert life.wait(Deadline(PATIENCE)) == -9
+    assert launcher._server is not None
+    launcher._server.close()
+
+
+def test_a_launcher_of_new_processes_has_nothing_to_warm_up() -> None:
+    before = children()
+    PopenLauncher().warm_up()
+    assert children() == before
+
+
 def test_a_life_says_when_it_is_ready_and_where(launch: Callable[..., LaunchedLife], tmp_path: Path) -> None:
     life = launch()
     line = life.wait_until_ready(Deadline(PATIENCE))

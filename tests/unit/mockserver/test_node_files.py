@@ -41,6 +41,14 @@ def test_an_entry_replaces_a_class_that_comes_with_the_server(tmp_path: Path) ->
     assert Catalog.load()["EmptyImage"].required_inputs != ["size"]
 
 
+def test_a_later_file_replaces_a_class_with_its_block(tmp_path: Path) -> None:
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    files[0].write_text(json.dumps({"Mine": entry({"fails": "x"})}))
+    files[1].write_text("\ufeff" + json.dumps({"Mine": {"output": []}}), encoding="utf-8")  # as some editors write it
+    assert Catalog.assemble(files, with_api_nodes=True).mock_blocks == {}
+    assert Catalog.assemble(files[::-1], with_api_nodes=True).mock_blocks["Mine"].fails == "x"
+
+
 def test_api_nodes_can_be_left_out() -> None:
     with_them = Catalog.assemble([], with_api_nodes=True).object_info
     without = Catalog.assemble([], with_api_nodes=False).object_info
@@ -109,7 +117,21 @@ def test_a_class_can_be_made_to_fail(tmp_path: Path) -> None:
         ('{"A": {"mock": {"duration": "1 s"}}}', "duration of its mock block is no number of seconds"),
         ('{"A": {"mock": {"steps": -1}}}', "steps of its mock block is neither a number nor the name of an input"),
         ('{"A": {"mock": {"texts": [{"text": 1}]}}}', "a text of its mock block"),
-        ('{"A": {"mock": {"images": true}}}', "images of its mock block is no int: True"),
+        ('{"A": {"mock": {"images": true}}}', "images of its mock block is no number from 0 up: True"),
+        ('{"A": {"mock": {"images": -1}}}', "images of its mock block is no number from 0 up: -1"),
+        ('{"A": {"mock": {"ui": 7}}}', "ui of its mock block is no JSON object: 7"),
+        ('{"A": {"mock": {"duration": NaN}}}', "duration of its mock block is no number of seconds: nan"),
+        ('{"A": {"mock": {"duration": 1e999}}}', "duration of its mock block is no number of seconds: inf"),
+        ('{"A": {"mock": {"steps": "x"}}}', "steps of its mock block names an input 'x'; there are none"),
+        ('{"A": {"output": ["INT"], "mock": {"outputs": []}}}', "outputs of its mock block are 0, and the class has 1"),
+        (
+            '{"A": {"input": {"optional": {"y": ["INT"]}}, "output": ["INT"], "mock": {"outputs": [{"input": "x"}]}}}',
+            "class A: outputs of its mock block names an input 'x'; there are y",
+        ),
+        ('{"A": {"output": [7]}}', 'class A: "output" is a list of types, as ["IMAGE", "MASK"]'),
+        ('{"A": {"output_node": "no"}}', 'class A: "output_node" is true or false'),
+        ('{\n"A": {}\n"B": {}}', "Expecting ',' delimiter: line 3 column 1"),
+        pytest.param("[" * 100_000, "recursion", id="deep"),
     ],
 )
 def test_a_file_that_is_wrong_says_where(tmp_path: Path, content: str, wrong: str) -> None:

@@ -14,7 +14,8 @@ from mockserver.journal import Journal
 from mockserver.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from typing import Any
 
 
 @pytest.fixture(autouse=True)
@@ -28,14 +29,18 @@ def server(settings: Settings | None = None) -> ComfyServer:
     return ComfyServer(settings or Settings(), Ports(), Journal(None))
 
 
+def names(functions: Iterable[Any]) -> list[str]:
+    """Their names: those of one server are not those of another."""
+    return [each.__qualname__ for each in functions]
+
+
 def test_a_prepared_app_is_like_one_that_is_not() -> None:
     prepared, other = app.make_app(server()), app.make_app(server())
     assert [resource.canonical for resource in prepared.router.resources()] == [
         resource.canonical for resource in other.router.resources()
     ]
-    assert list(prepared.middlewares)[:2] == list(other.middlewares)[:2]
-    assert len(prepared.middlewares) == len(other.middlewares)
-    assert list(prepared.on_response_prepare) == list(other.on_response_prepare)
+    assert names(prepared.middlewares) == names(other.middlewares)
+    assert names(prepared.on_response_prepare) == names(other.on_response_prepare)
 
 
 def test_it_belongs_to_one_server() -> None:

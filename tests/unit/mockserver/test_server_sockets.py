@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from aiohttp import web
+from aiohttp._websocket.writer import WebSocketWriter
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.web_protocol import RequestHandler
 
+from mockserver import frames
 from mockserver.comfyui.messages import BinaryMessage, Message
-from mockserver.comfyui.sockets import Socket, encode, new_sid
+from mockserver.comfyui.ports import Ports
+from mockserver.comfyui.sockets import Socket, Sockets, encode, new_sid
+from mockserver.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -43,12 +47,13 @@ class Wire(asyncio.Transport):
 class Connected:
     """A socket on a wire, with the protocol that aiohttp itself uses."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_bits: int = 0) -> None:
         self.wire = Wire()
         self.protocol = BaseProtocol(asyncio.get_running_loop())
         self.protocol.connection_made(self.wire)
         request = SimpleNamespace(transport=self.wire, protocol=self.protocol)
-        self.socket = Socket(1, "me", cast("web.Request", request), cast("web.WebSocketResponse", None))
+        response = SimpleNamespace(compress=window_bits)
+        self.socket = Socket(1, "me", cast("web.Request", request), cast("web.WebSocketResponse", response))
 
 
 def on_the_wire(test: Callable[[Connected], Coroutine[Any, Any, None]]) -> None:
@@ -72,6 +77,19 @@ def test_aiohttp_has_the_private_parts_that_hold_a_writer() -> None:
     assert issubclass(RequestHandler, BaseProtocol)
     assert RequestHandler._drain_helper is BaseProtocol._drain_helper
     assert isinstance(inspect.getattr_static(web.Request, "protocol"), property)
+
+
+def test_aiohttp_makes_no_compressor_before_it_writes_a_message() -> None:
+    """Each would take 256 KiB of an idle socket. We compress ourselves, and let aiohttp write control frames only."""
+
+    async def test(connected: Connected) -> None:
+        protocol, transport = connected.protocol, connected.wire
+        writer = WebSocketWriter(protocol, transport, compress=15)
+        assert writer._compressobj is None
+        await writer.close(1000)
+        assert writer._compressobj is None
+
+    on_the_wire(test)
 
 
 def test_a_paused_transport_holds_the_writer_until_it_resumes() -> None:
@@ -152,6 +170,26 @@ def test_feature_flags_may_be_anything(data: str) -> None:
 def test_messages_are_framed_by_their_kind() -> None:
     assert encode(Message("t", {})) == b"\x81\x19" + b'{"type": "t", "data": {}}'
     assert encode(BinaryMessage(3, b"x")) == b"\x82\x05\0\0\0\x03x"
+
+
+def test_a_message_is_compressed_once_for_all_who_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    compressed: list[int] = []
+
+    def compress(opcode: int, payload: bytes, window_bits: int) -> bytes:
+        compressed.append(window_bits)
+        return b"%d" % window_bits
+
+    async def test(_connected: Connected) -> None:
+        monkeypatch.setattr(frames, "compressed_frame", compress)
+        sockets = Sockets(Ports(), Journal(None))
+        receivers = [Connected(bits) for bits in (15, 0, 9, 15, 0, 9)]
+        await sockets.deliver(Message("t", {}), [each.socket for each in receivers])
+        sockets.put(BinaryMessage(3, b""), [each.socket for each in receivers if not each.socket.window_bits])
+        plain = encode(Message("t", {})), encode(BinaryMessage(3, b""))
+        assert [each.wire.written for each in receivers] == [b"15", b"".join(plain), b"9", b"15", b"".join(plain), b"9"]
+        assert compressed == [15, 9]
+
+    on_the_wire(test)
 
 
 def test_a_sid_is_32_hexadecimal_digits() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,12 +13,12 @@ import pytest
 from acting import node, sample
 
 from mockserver.comfyui import messages
-from mockserver.comfyui.execution import Interrupted, NodeFailure, Send, Step, Work
+from mockserver.comfyui.execution import Compute, Interrupted, NodeFailure, Send, Step, Work
 from mockserver.comfyui.folders import Folders
 from mockserver.comfyui.ports import Ports
 from mockserver.comfyui.queue import History, PromptQueue, QueueItem
 from mockserver.comfyui.sockets import NOBODY
-from mockserver.comfyui.worker import Worker
+from mockserver.comfyui.worker import Worker, _ComputeThread
 from mockserver.journal import Journal
 from mockserver.settings import Settings
 
@@ -370,3 +373,111 @@ def test_the_history_port_decides_what_is_written(
     ports.history = write
     bench.run(prompt("a", PREVIEW))
     assert bench.history.list() == listed
+
+
+IMAGE: Json = {
+    "1": node("EmptyImage", width=8, height=8, batch_size=1, color=0),
+    "2": node("PreviewImage", images=["1", 0]),
+}
+
+
+def compute_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "compute"}
+
+
+def test_nodes_compute_in_a_thread_that_ends_with_the_worker(bench: Bench, ports: Ports) -> None:
+    before, during = compute_threads(), set()
+
+    async def look(_item: QueueItem, entry: Json) -> Json:
+        during.update(compute_threads() - before)
+        return entry
+
+    ports.history = look
+    bench.run(prompt("a", IMAGE))
+    (thread,) = during
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+
+
+class TestComputeThread:
+    """What computes may go on after everybody has stopped to wait for it."""
+
+    @pytest.fixture
+    def may_end(self) -> threading.Event:
+        return threading.Event()
+
+    @pytest.fixture
+    def begun(self) -> threading.Event:
+        return threading.Event()
+
+    @pytest.fixture
+    def long_task(self, begun: threading.Event, may_end: threading.Event) -> Compute:
+        def compute() -> None:
+            begun.set()
+            assert may_end.wait(DEADLINE)
+
+        return Compute(compute)
+
+    def test_the_loop_goes_on_while_it_computes(self, long_task: Compute, may_end: threading.Event) -> None:
+        async def test() -> None:
+            thread = _ComputeThread()
+            asyncio.get_running_loop().call_soon(may_end.set)
+            await asyncio.wait_for(thread.run(long_task), DEADLINE)
+            thread.end()
+
+        asyncio.run(test())
+
+    def test_whoever_waits_for_it_may_go(
+        self, long_task: Compute, begun: threading.Event, may_end: threading.Event
+    ) -> None:
+        complaints: list[Json] = []
+
+        async def test() -> None:
+            asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+            thread = _ComputeThread()
+            waiting = asyncio.ensure_future(thread.run(long_task))
+            await asyncio.to_thread(begun.wait, DEADLINE)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            may_end.set()
+            await asyncio.wait_for(thread.run(Compute(int)), DEADLINE)
+            thread.end()
+
+        asyncio.run(test())
+        assert complaints == []
+
+    def test_the_loop_may_end_while_it_computes(
+        self, long_task: Compute, begun: threading.Event, may_end: threading.Event
+    ) -> None:
+        before = compute_threads()
+
+        async def test() -> None:
+            waiting = asyncio.ensure_future(_ComputeThread().run(long_task))
+            await asyncio.to_thread(begun.wait, DEADLINE)
+            waiting.cancel()
+
+        asyncio.run(test())
+        (thread,) = compute_threads() - before
+        may_end.set()
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+
+    def test_a_process_ends_while_it_computes(self) -> None:
+        program = """
+import asyncio, threading
+from mockserver.comfyui.execution import Compute
+from mockserver.comfyui.worker import _ComputeThread
+
+async def main():
+    begun = threading.Event()
+    forever = lambda: (begun.set(), threading.Event().wait())
+    asyncio.ensure_future(_ComputeThread().run(Compute(forever)))
+    await asyncio.to_thread(begun.wait)
+
+asyncio.run(main())
+"""
+        ended = subprocess.run(
+            [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=DEADLINE
+        )
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

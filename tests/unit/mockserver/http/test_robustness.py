@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
+import struct
+import uuid
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -53,9 +56,8 @@ def site(request: pytest.FixtureRequest, serve: Callable[..., Site]) -> Site:
 def test_any_body_to_any_route(site: Site, route: tuple[str, str], part: str, body: bytes, data: st.DataObject) -> None:
     method, path = route
     word = quote(part, safe="", errors="surrogatepass")
-    for name in ("id", "file", "dest", "folder", "folder_name", "node_class", "prompt_id", "job_id", "path_index"):
-        path = path.replace(f"{{{name}}}", word or "x")
-    path = path.replace("{filename:.*}", word)
+    path = re.sub(r"\{id:[^/]*\}", str(uuid.UUID(int=7)), path)
+    path = re.sub(r"\{\w+\}", word or "x", path.replace("{filename:.*}", word))
     query = data.draw(st.sampled_from(["", "dir", "path", "filename", "max_items", "limit", "overwrite", "preview"]))
     content_type = data.draw(
         st.sampled_from(
@@ -64,7 +66,7 @@ def test_any_body_to_any_route(site: Site, route: tuple[str, str], part: str, bo
     )
     headers = {"Content_Type": content_type} if content_type else {}
     answer = site.ask(method, f"{path}?{query}={word}", None if method == "GET" else body, **headers)
-    assert answer.status in (200, 204, 400, 401, 403, 404, 405, 409, 413, 500)
+    assert answer.status in (200, 204, 400, 401, 403, 404, 405, 409, 413, 500, 503)
     assert is_alive(site)
 
 
@@ -108,6 +110,17 @@ def test_bytes_that_are_no_http(site: Site, data: bytes) -> None:
         while raw.recv(65536):
             pass
     assert is_alive(site)
+
+
+@pytest.mark.parametrize("path", ["/prompt", "/queue", "/interrupt", "/users", "/userdata/x"])
+@pytest.mark.parametrize("how", ["ends", "resets"])
+def test_bodies_that_are_cut_off(site: Site, caplog: pytest.LogCaptureFixture, path: str, how: str) -> None:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as raw:
+        raw.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n{{".encode())
+        if how == "resets":
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert is_alive(site)
+    assert caplog.text == ""  # no handler has failed
 
 
 def test_all_routes_of_the_recorded_version_are_in_the_latest() -> None:

@@ -1,0 +1,19 @@
+*** Settings ***
+Documentation       The websocket handshake is accepted by TCP and never answered.
+...
+...                 Reported as aqm857886159/Nomi pull 715. The client must give the handshake up, and must not take it
+...                 for a connection.
+
+Resource            outages.resource
+
+Test Tags           outage    own-client
+
+
+*** Test Cases ***
+Handshake Is Given Up And Tried Again
+    [Documentation]    The first attempts hang, and the connection is had as soon as handshakes are answered.
+    Client Meets The Outage    upgrade-unanswered    connect_timeout=500 ms
+    Track Event    reconnected
+    Outage Should Be Over
+    Event Should Have Fired    reconnected    times=1
+    Connection States Should Be    connecting    connected    disconnected    reconnecting    connected

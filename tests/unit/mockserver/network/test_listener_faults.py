@@ -1,0 +1,156 @@
+"""Faults of the listener, for both families."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from wired import Peer, connect_error, pattern
+
+from mockserver.listening import Listener, PortTaken
+
+if TYPE_CHECKING:
+    from wired import Wired
+
+HOSTS = pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's behaviour elsewhere was not measured")
+
+
+def answers(wired: Wired, host: str) -> bool:
+    """Whether a request is answered."""
+    peer = wired.connect(host)
+    peer.get("/bytes/4")
+    return peer.body() == pattern(4)
+
+
+@HOSTS
+@pytest.mark.parametrize("drop", [False, True])
+def test_refuse(wired: Wired, host: str, drop: bool) -> None:
+    port = wired.port
+    peer = wired.connect(host)
+    wired.connection()
+    wired.run(wired.listener.refuse, drop)
+    assert connect_error(port, host) == "ECONNREFUSED"
+    if drop:
+        assert peer.rest() == (b"", "reset")
+    else:
+        peer.get("/bytes/4")
+        assert peer.body() == pattern(4)
+    wired.run(wired.listener.resume)
+    assert wired.port == port
+    assert answers(wired, host)
+
+
+def family(host: str) -> socket.AddressFamily:
+    """The family of an address."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+@HOSTS
+def test_nobody_else_is_given_the_port_that_refuses(wired: Wired, host: str) -> None:
+    wired.run(wired.listener.refuse, False)
+    with socket.socket(family(host)) as other, pytest.raises(OSError, match="in use"):
+        other.bind((host, wired.port))
+
+
+@HOSTS
+def test_who_takes_the_port_all_the_same_is_reported(wired: Wired, host: str) -> None:
+    wired.run(wired.listener.refuse, False)
+    with socket.socket(family(host)) as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        thief.bind((host, wired.port))
+        thief.listen()
+        with pytest.raises(PortTaken, match=f"Port {wired.port} is taken by"):
+            wired.run(wired.listener.resume)
+    wired.run(wired.listener.resume)
+    assert answers(wired, host)
+
+
+@HOSTS
+def test_ignore_lets_every_connect_time_out(wired: Wired, host: str) -> None:
+    peer = wired.connect(host)
+    wired.connection()
+    wired.run(wired.listener.ignore)
+    assert [connect_error(wired.port, host) for _ in range(2)] == ["timeout"] * 2
+    peer.get("/bytes/4")
+    assert peer.body() == pattern(4)
+    wired.run(wired.listener.resume)
+    assert answers(wired, host)
+    assert [each.number for each in wired.find()] == [1, 2]  # none of them is our own
+
+
+@HOSTS
+def test_slow_accept(wired: Wired, host: str) -> None:
+    wired.run(wired.listener.slow_accept, 0.1)
+    began = time.monotonic()
+    assert answers(wired, host)
+    assert time.monotonic() - began >= 0.1
+    wired.run(wired.listener.resume)
+    assert answers(wired, host)
+
+
+def test_resume_serves_those_who_wait_at_once(wired: Wired) -> None:
+    wired.run(wired.listener.slow_accept, 3600.0)
+    peers = [wired.connect() for _ in range(3)]
+    wired.eventually(lambda: len(wired.listener._unserved) == 3)
+    wired.run(wired.listener.resume)
+    for peer in peers:
+        peer.get("/bytes/4")
+        assert peer.body() == pattern(4)
+
+
+def test_refusal_drops_those_who_wait(wired: Wired) -> None:
+    wired.run(wired.listener.slow_accept, 3600.0)
+    peer = wired.connect()
+    wired.eventually(lambda: wired.listener._unserved)
+    wired.run(wired.listener.refuse, True)
+    assert peer.rest() == (b"", "reset")
+
+
+def test_any_fault_follows_any_other(wired: Wired) -> None:
+    verbs = {
+        "refuse": lambda: wired.listener.refuse(False),
+        "ignore": wired.listener.ignore,
+        "slow": lambda: wired.listener.slow_accept(0.0),
+        "resume": wired.listener.resume,
+    }
+    expected = {"refuse": "ECONNREFUSED", "ignore": "timeout", "slow": "", "resume": ""}
+    for first in verbs:
+        for second in verbs:
+            for name in (first, second):
+                wired.run(verbs[name])
+            assert connect_error(wired.port, timeout=0.2) == expected[second], (first, second)
+    wired.run(wired.listener.resume)
+    assert answers(wired, "127.0.0.1")
+
+
+def test_flapping_loses_no_file_descriptor(wired: Wired) -> None:
+    import psutil
+
+    for turn in range(30):
+        wired.run(wired.listener.refuse, True)
+        wired.run(wired.listener.ignore)
+        wired.run(wired.listener.resume)
+        if turn == 2:
+            before = psutil.Process().num_fds()
+    assert psutil.Process().num_fds() <= before
+
+
+def test_connections_accepted_late_are_registered_too(wired: Wired) -> None:
+    wired.run(wired.listener.slow_accept, 0.01)
+    wired.websocket("me")
+    assert wired.connection().client == "me"
+
+
+def test_the_library_holds_the_port_beside_it() -> None:
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        listener = Listener.bind(["127.0.0.1"], holder.getsockname()[1])
+        peer = Peer(listener.port)
+        peer.close()
+        listener.close()
