@@ -181,6 +181,7 @@ class _Life:
                 f"Mock ComfyUI {__version__} listens on http{secure}://{where} (websocket ws{secure}://{where}/ws). "
                 "Stop it with Ctrl-C."
             )
+            lifeline.say(f"Live page: {control_url}/")
             if token is not None:
                 lifeline.say(f"Control API: {control_url}/openapi.json with the header Authorization: Bearer {token}")
 

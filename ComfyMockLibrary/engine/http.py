@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ComfyMockLibrary.engine.client.wire import Patience, open_connection
@@ -25,6 +25,8 @@ class Answer:
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """By lower-case name."""
 
     def json(self) -> Any:
         """The body as JSON. Raises HttpError if it is none."""
@@ -56,7 +58,8 @@ def ask(
             headers={"Content-Type": "application/json", "Connection": "close", **(headers or {})},
         )
         with connection.getresponse() as response:
-            return Answer(response.status, response.read())
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, response.read(), headers)
     except TimeoutError:
         raise HttpError(f"{what}: no answer within {patience.deadline.timeout:g} s") from None
     except (OSError, http.client.HTTPException, ValueError) as failure:  # ValueError: headers that HTTP cannot carry
