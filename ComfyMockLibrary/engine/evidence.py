@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ComfyMockLibrary.engine.deadline import Deadline, wait_until
+from ComfyMockLibrary.engine.records import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -186,7 +187,14 @@ class Evidence:
         found: list[tuple[int, Json]] = []
         for life in self._server.lives:
             file = self._files.setdefault(life.journal_file, _JournalFile(life.journal_file))
-            found.extend((life.number, each) for each in file.read() if not kinds or each["kind"] in kinds)
+            read = file.read()
+            if read and read[-1]["kind"] == "journal_ended":
+                raise RuntimeError(
+                    f"What clients did in life {life.number} of the mock server {self._server.alias!r} is not known to "
+                    f"the end, for its journal has ended early: {read[-1]['why']}. Make room for it, or give the "
+                    f"server another --journal-limit. Journal: {shown(life.journal_file)}."
+                )
+            found.extend((life.number, each) for each in read if not kinds or each["kind"] in kinds)
         return found
 
     def requests(self) -> list[RecordedRequest]:
