@@ -62,6 +62,7 @@ class ControlApi:
                 "sockets": len(self._server.sockets),
                 "queue_remaining": self._server.queue.remaining,
                 "journal": None if settings.journal is None else str(settings.journal),
+                "journal_lost": self._server.journal.lost,
             }
         )
 
