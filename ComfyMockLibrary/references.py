@@ -17,10 +17,11 @@ from ComfyMockLibrary.engine.journal import Event
 from ComfyMockLibrary.engine.lossy_network import LossyRun
 from ComfyMockLibrary.engine.outages import OutageResult, OutageRun
 from ComfyMockLibrary.engine.prompts import PromptOutcome, QueuedPrompt
+from ComfyMockLibrary.engine.proxies import NetworkProxy
 from ComfyMockLibrary.engine.servers import MockServer
 
 
-def _server(value: MockServer | str | int) -> Any:
+def _server(value: MockServer | NetworkProxy | str | int) -> Any:
     """A mock server: its alias, its port, or what `Start Mock Server` returned.
 
     Attributes: ``alias``, ``port``, ``url``, ``ws_url``, ``seed``, ``is_running``, ``is_frozen``, ``lives`` (all lives,
@@ -154,6 +155,15 @@ def _outage(value: Outage) -> Any:
     return value
 
 
+def _proxy(value: NetworkProxy | str) -> Any:
+    """A proxy: its alias, or what `Start Network Proxy` or `Connect To Toxiproxy` returned.
+
+    Attributes: ``alias``, ``url`` and ``ws_url`` (where clients connect to), ``upstream`` (address of the server),
+    ``api_url``, ``name`` (there).
+    """
+    return value
+
+
 CONVERTERS: dict[type, Any] = {
     MockServer: _server,
     ComfyClient: _client,
@@ -166,6 +176,7 @@ CONVERTERS: dict[type, Any] = {
     RecordedMessage: _message,
     Outage: _outage,
     Fault: _fault,
+    NetworkProxy: _proxy,
     **quantities.CONVERTERS,
     **triggers.CONVERTERS,
     LossyRun: _lossy_run,

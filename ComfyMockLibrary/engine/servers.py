@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 _server_numbers = itertools.count(1)
 
 _OWN_OPTIONS = {
-    "--port": "a port is given as port=8188",
-    "--seed": "a seed is given as seed=7",
-    "--faults": "faults are given as faults=FILE, or set by keywords",
-    **dict.fromkeys(("--journal", "--life-id", "--supervised", "--kill-with-parent"), "it is not for others to choose"),
+    "--port": "; a port is given as port=8188",
+    "--seed": "; a seed is given as seed=7",
+    "--faults": "; faults are given as faults=FILE, or set by keywords",
+    **dict.fromkeys(("--journal", "--life-id", "--supervised", "--kill-with-parent"), ""),
 }
 """Options that the library sets itself, and what to do instead."""
 
@@ -74,7 +74,7 @@ class ServerOptions:
         for option in self.raw:
             name = option.partition("=")[0]
             if name in _OWN_OPTIONS:
-                raise ValueError(f"The library sets {name} itself: leave it out; {_OWN_OPTIONS[name]}.")
+                raise ValueError(f"The library sets {name} itself: leave it out{_OWN_OPTIONS[name]}.")
             if name in _PRINTING_OPTIONS:
                 raise ValueError(f"{name} makes no server: it prints something and ends. Leave it out.")
         options: list[str] = []

@@ -65,23 +65,19 @@ class ControlApi:
             }
         )
 
-    async def get_sockets(self, _request: web.Request) -> web.Response:
-        """All open websockets, in the order in which they came."""
+    async def get_state(self, _request: web.Request) -> web.Response:
+        """Open websockets in the order in which they came, and prompts in the order in which they run."""
         sockets = [
             {"socket": each.number, "client_id": each.sid, "ordinal": each.ordinal, "is_mute": each.is_mute}
             for each in self._server.sockets.open
         ]
-        return web.Response(text=_dumps({"sockets": sockets}), content_type="application/json")
-
-    async def get_queue(self, _request: web.Request) -> web.Response:
-        """The prompt that runs and those that wait, in the order in which they run."""
         queue = self._server.queue
         running = [] if queue.running is None else [queue.running]
         prompts = [
             {"prompt_id": each.prompt_id, "client_id": each.client_id, "is_running": each is queue.running}
             for each in (*running, *sorted(queue.waiting, key=lambda each: each.number))
         ]
-        return web.Response(text=_dumps({"prompts": prompts}), content_type="application/json")
+        return web.json_response({"sockets": sockets, "prompts": prompts}, dumps=_dumps)
 
     async def get_document(self, _request: web.Request) -> web.Response:
         """This API, described as OpenAPI 3.1."""
@@ -177,8 +173,7 @@ def make_control_app(
     app = web.Application(middlewares=[_say_errors_in_json, _guard(token)], client_max_size=MAX_BODY)
     app.router.add_get(live.PATH, live.get_live_page)
     app.router.add_get("/life", api.get_life)
-    app.router.add_get("/sockets", api.get_sockets)
-    app.router.add_get("/queue", api.get_queue)
+    app.router.add_get("/state", api.get_state)
     app.router.add_get("/openapi.json", api.get_document)
     app.router.add_get("/faults", api.get_faults)
     app.router.add_post("/faults", api.post_faults)

@@ -48,8 +48,7 @@ def document() -> Json:
         "paths": {
             "/life": {"get": _operation("What runs here", {"type": "object"})},
             "/": {"get": _page("A page for people: sockets, queue, journal, and buttons for faults")},
-            "/sockets": {"get": _operation("All open websockets", _SOCKETS)},
-            "/queue": {"get": _operation("The prompt that runs and those that wait, in order", _PROMPTS)},
+            "/state": {"get": _operation("Open websockets, and the prompt that runs and those that wait", _STATE)},
             "/openapi.json": {"get": _operation("This document", {"type": "object"})},
             "/faults": {
                 "get": _operation("All faults and how they stand", several),
@@ -143,11 +142,12 @@ def _texts_of(definition: ast.ClassDef) -> list[tuple[str, str]]:
     ]
 
 
-_SOCKETS = {
+_STATE = {
     "type": "object",
     "properties": {
         "sockets": {
             "type": "array",
+            "description": "In the order in which they came.",
             "items": {
                 "type": "object",
                 "properties": {
@@ -157,15 +157,10 @@ _SOCKETS = {
                     "is_mute": {"type": "boolean", "description": "Whether nothing more is sent on it."},
                 },
             },
-        }
-    },
-}
-
-_PROMPTS = {
-    "type": "object",
-    "properties": {
+        },
         "prompts": {
             "type": "array",
+            "description": "In the order in which they run.",
             "items": {
                 "type": "object",
                 "properties": {
@@ -174,7 +169,7 @@ _PROMPTS = {
                     "is_running": {"type": "boolean"},
                 },
             },
-        }
+        },
     },
 }
 

@@ -541,7 +541,7 @@ Value Is Wrong
     Start Mock Server    --close-code    7    alias=other
 
 Option Is Set By The Library
-    [Documentation]    ValueError: The library sets --journal itself: leave it out; a port is given as port=8188.
+    [Documentation]    ValueError: The library sets --journal itself: leave it out.
     Start Mock Server    --journal    here.jsonl
 
 Port Is Taken
@@ -901,6 +901,19 @@ Times Without An Event
 Raw Frame
     [Documentation]    ValueError: Give either a frame by name or hex=, the bytes.
     Send Raw Frame
+
+A Proxy Has No Such Toxic
+    [Documentation]    ValueError: A Toxiproxy has no such toxic as drop_message.
+    ...    Give the fault to a mock server, or use one of latency, bandwidth, slice, stall, hold_network, silence,
+    ...    stop_reading, cut, slow_close, reset_connections.
+    ${proxy} =    Start Network Proxy    startup_timeout=10 s
+    Drop Message    progress    server=${proxy}
+
+A Proxy Does Not Count
+    [Documentation]    ValueError: The proxy 'net' does not tell how often a fault has struck.
+    Start Network Proxy    alias=net    startup_timeout=10 s
+    ${fault} =    Silence Network    direction=both    server=net
+    Wait For Fault    ${fault}
 
 Field Of Another Event
     [Documentation]    ValueError: path is about the event 'request', not about 'executing'.

@@ -52,6 +52,7 @@ KEYWORDS = {
     "Kill All Mock Servers",
     "Kill Mock Server",
     "Log Mock Server Output",
+    "Log Timeline",
     "Mock Server Should Be Running",
     "Mock Server Should Not Be Running",
     "Queue Prompt",
@@ -188,6 +189,10 @@ class TestTheWheel:
         assert {
             "ComfyMockLibrary/py.typed",
             "mockserver/py.typed",
+            "ComfyMockLibrary/engine/timeline/templates/page.html",
+            "ComfyMockLibrary/engine/timeline/templates/timeline.css",
+            "ComfyMockLibrary/engine/timeline/templates/timeline.html",
+            "mockserver/data/live.html",
             "mockserver/journal.schema.json",
             "mockserver/data/object_info.json",
             "ComfyMockLibrary/outages/outage.schema.json",

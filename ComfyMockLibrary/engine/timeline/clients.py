@@ -48,7 +48,8 @@ _TONES: dict[str, Tone] = {
 }
 
 
-_WANTED = ("closed by the client", "reconnection asked for")
+_CLOSED = "closed by the client"
+_WANTED = (_CLOSED, "reconnection asked for")
 """Causes of a disconnection that the client itself wanted."""
 
 
@@ -89,8 +90,8 @@ def _tone(record: Json) -> Tone:
 
 
 def _states(journal: JournalFile, end: float) -> Iterator[Span]:
-    """Connection states one after the other, from the beginning of the journal to the end of the picture."""
-    state, start, why = "connecting", journal.begun_at, ""
+    """Connection states one after the other, to the end of the picture, or until the client was closed."""
+    state, start, why, is_closed = "connecting", journal.begun_at, "", False
     for record in journal.records:
         if record["kind"] != "event" or record["source"] != "client" or record["name"] not in _STATES:
             continue
@@ -98,7 +99,9 @@ def _states(journal: JournalFile, end: float) -> Iterator[Span]:
         if following != state:
             yield Span(start, record["at"], state, (state,), (state, why))
             state, start, why = following, record["at"], brief(record["data"])
-    yield Span(start, max(end, start), state, (state,), (state, why), is_open=True)
+        is_closed = record["data"].get("cause") == _CLOSED
+    if not is_closed:
+        yield Span(start, max(end, start), state, (state,), (state, why), is_open=True)
 
 
 # Clients that are not ours

@@ -23,6 +23,7 @@ _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u206
 _LEGEND = (
     (("life-open", "life-stopped"), "server runs"),
     (("life-crashed",), "server runs, until it crashes"),
+    (("stopping",), "stopping"),
     (("frozen",), "frozen"),
     (("down",), "down"),
     (("connected",), "connected"),

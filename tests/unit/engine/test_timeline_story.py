@@ -60,7 +60,8 @@ class TestLives:
 
     def test_a_life_that_could_say_so_has_stopped_gracefully(self) -> None:
         timeline = told(life(1, STOPPING, STOPPED))
-        assert spans(timeline, "port 8188") == [("starting", 1, 1), ("life-stopped", 1, 4.1)]
+        assert spans(timeline, "port 8188") == [("starting", 1, 1), ("life-stopped", 1, 4.1), ("stopping", 4, 4.1)]
+        assert happened(timeline, "stopping") == [(4, "port 8188 life 1", "")]
         assert happened(timeline, "ended") == [(4.1, "port 8188 life 1", "stopped gracefully (SIGTERM)")]
 
     def test_a_killed_one_ended_as_the_library_saw(self) -> None:
@@ -145,6 +146,11 @@ class TestClients:
             ("reconnecting", 6, 7),
             ("failed", 7, 10),
         ]
+
+    def test_the_states_of_one_that_was_closed_end_there(self) -> None:
+        timeline = told(client(1, event(2, "connected"), event(3, "disconnected", cause="closed by the client")))
+        assert spans(timeline, "one") == [("connecting", 1, 2), ("connected", 2, 3)]
+        assert [each.tone for each in lane(timeline, "one").rows[1].marks] == ["good", "plain"]
 
     def test_a_message_named_like_a_state_changes_none(self) -> None:
         timeline = told(client(1, event(2, "connected"), event(3, "disconnected", source="server")))
@@ -241,7 +247,7 @@ class TestPrompts:
     def test_a_long_queue_is_cut_off_and_says_so(self) -> None:
         timeline = told(life(0, *(prompt(1, f"p-{number}", "queued") for number in range(30))))
         assert len(lane(timeline, "prompts").rows) == 8
-        assert lane(timeline, "prompts").note == "30, 22 not drawn"
+        assert lane(timeline, "prompts").note == "8 of 30"
 
 
 class TestFaults:
