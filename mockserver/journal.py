@@ -14,6 +14,7 @@ import os
 import time
 from collections import deque
 from datetime import datetime, timezone
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,13 +35,17 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 KEPT_IN_MEMORY = 1_000
 """How many of the latest records can be read from a life that runs; its file has all."""
 
+KEPT_BYTES = 16 * 1024 * 1024
+"""How long they may be together: there are fewer of them where they have long bodies."""
+
 
 class Journal:
     """Append-only, time-stamped record of one life: bounded in memory, complete in its file, if it has one."""
 
     def __init__(self, path: Path | None, **party: Any) -> None:
         """Opens the file, which must not exist yet, and writes the anchor record with the fields of ``party``."""
-        self._latest: deque[Record | Callable[[], Record]] = deque(maxlen=KEPT_IN_MEMORY)
+        self._latest: deque[tuple[bytes | partial[Record], int]] = deque()
+        self._latest_bytes = 0
         self._count = 0
         self.appended = asyncio.Event()
         """Set with each record."""
@@ -51,21 +56,29 @@ class Journal:
         """Appends one record. ``fields`` must be JSON values; others are written as their ``str()``."""
         self._append({"at": _now(), "kind": kind, **fields})
 
-    def record_by(self, kind: str, make_fields: Callable[..., Record], *arguments: Any) -> None:
-        """Appends a record whose fields are made of ``arguments`` when somebody wants them: the file at once."""
-        at = _now()
+    def record_by(self, make: Callable[..., Record], *arguments: Any, length: int = 0) -> None:
+        """Appends what ``make`` makes of the time and the arguments: when somebody wants it, or for the file at once.
 
-        def make() -> Record:
-            return {"at": at, "kind": kind, **make_fields(*arguments)}
+        ``length`` is about how many bytes they take, where those are many.
+        """
+        if self._file is None:
+            self._keep(partial(make, _now(), *arguments), length)
+        else:
+            self._append(make(_now(), *arguments))
 
-        self._append(make if self._file is None else make())
+    def _append(self, record: Record) -> None:
+        line = _encoded(record) + b"\n"
+        if self._file is not None:
+            os.write(self._file, line)
+        self._keep(line, len(line))
 
-    def _append(self, record: Record | Callable[[], Record]) -> None:
-        self._latest.append(record)
+    def _keep(self, record: bytes | partial[Record], length: int) -> None:
+        self._latest.append((record, length))
+        self._latest_bytes += length
+        while len(self._latest) > KEPT_IN_MEMORY or self._latest_bytes > KEPT_BYTES:
+            self._latest_bytes -= self._latest.popleft()[1]
         self._count += 1
         self.appended.set()
-        if self._file is not None:
-            os.write(self._file, _encoded(_made(record)) + b"\n")
 
     def __len__(self) -> int:
         """How many records there are, those included that are only in the file."""
@@ -75,11 +88,12 @@ class Journal:
         """The records from a position on, as far as they are in memory, and the position of the first of them."""
         first = max(position, self._count - len(self._latest))
         skipped = first - self._count + len(self._latest)
-        return first, [_made(each) for each in islice(self._latest, skipped, None)]
+        return first, [_made(each) for each, _ in islice(self._latest, skipped, None)]
 
 
-def _made(record: Record | Callable[[], Record]) -> Record:
-    return record() if callable(record) else record
+def _made(record: bytes | partial[Record]) -> Record:
+    made: Record = json.loads(record) if isinstance(record, bytes) else record()
+    return made
 
 
 def _now() -> float:

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 _server_numbers = itertools.count(1)
 
 _OWN_OPTIONS = {
-    "--port": "a port is given as port=8188",
-    "--seed": "a seed is given as seed=7",
-    "--faults": "faults are given as faults=FILE, or set by keywords",
-    **dict.fromkeys(("--journal", "--life-id", "--supervised", "--kill-with-parent"), "it is not for others to choose"),
+    "--port": "; a port is given as port=8188",
+    "--seed": "; a seed is given as seed=7",
+    "--faults": "; faults are given as faults=FILE, or set by keywords",
+    **dict.fromkeys(("--journal", "--life-id", "--supervised", "--kill-with-parent"), ""),
 }
 """Options that the library sets itself, and what to do instead."""
 
@@ -74,7 +74,7 @@ class ServerOptions:
         for option in self.raw:
             name = option.partition("=")[0]
             if name in _OWN_OPTIONS:
-                raise ValueError(f"The library sets {name} itself: leave it out; {_OWN_OPTIONS[name]}.")
+                raise ValueError(f"The library sets {name} itself: leave it out{_OWN_OPTIONS[name]}.")
             if name in _PRINTING_OPTIONS:
                 raise ValueError(f"{name} makes no server: it prints something and ends. Leave it out.")
         options: list[str] = []
@@ -155,24 +155,19 @@ class MockServer:
         self.evidence = Evidence(self)
         """What its journals tell of its clients, over all lives."""
         self._watch: PortWatch | None = None
-        self._refused: list[float] = []
         self._outside: OutsideJournal | None = None
 
-    @property
-    def refused_attempts(self) -> list[float]:
-        """When clients have tried to connect while the server was down and its port was watched, oldest first."""
-        return [*self._refused, *(self._watch.attempts if self._watch is not None else ())]
-
     def watch_port(self) -> None:
-        """Resets and remembers every attempt to connect, until the next life begins. Only while the server is down."""
+        """Resets and records every attempt to connect, until the next life begins. Only while the server is down."""
         if self._watch is None:
-            self._watch = PortWatch(self.port, None if self._outside is None else self._outside.attempt)
+            assert self._outside is not None
+            self._watch = PortWatch(self.port, self._outside.attempt)
 
     def stop_watching_port(self) -> None:
         """Lets clients be refused as before."""
         if self._watch is not None:
             self._watch.close()
-            self._refused, self._watch = self.refused_attempts, None
+            self._watch = None
 
     @property
     def port(self) -> int:
@@ -231,9 +226,15 @@ class MockServer:
         return self._outside.began_at
 
     @property
+    def outside_file(self) -> Path:
+        """The journal that tells of its lives from outside. There is one from its first life on."""
+        assert self._outside is not None
+        return self._outside.path
+
+    @property
     def journal_files(self) -> list[Path]:
         """Journals of all its lives, oldest first, and the one that tells of them from outside."""
-        outside = [] if self._outside is None else [self._outside.path]
+        outside = [] if self._outside is None else [self.outside_file]
         return [*outside, *(life.journal_file for life in self.lives)]
 
     def _release(self) -> None:

@@ -52,7 +52,7 @@ def test_all_suites_pass_a_dry_run_which_starts_nothing(tmp_path: Path) -> None:
 
     run.should_have_passed()
     assert executed(run.tests) == expected()
-    assert not (run.directory / "mockserver").exists()
+    assert not (run.directory / "comfymock").exists()
 
 
 def executed(tests: Mapping[str, object]) -> Counter[str]:
