@@ -1,9 +1,9 @@
 *** Settings ***
-Documentation       What a server tells of clients that are not this library's: a Python script, a node script, a page in
-...                 a browser.
+Documentation       What a server tells of clients that are not this library's: a Python script, a node script, a page
+...                 in a browser.
 ...
-...                 Each keyword of evidence has an example here in which the client does well. How one that errs is told
-...                 of is in ``tests/acceptance/test_evidence.py``.
+...                 Each keyword of evidence has an example here in which the client does well. How one that errs is
+...                 told of is in ``tests/acceptance/test_evidence.py``.
 
 Resource            evidence.resource
 
@@ -80,7 +80,6 @@ Result Is Fetched
     ${request} =    Client Should Have Fetched Result    timeout=60 s
     Should Be Equal As Integers    ${request.status}    200
     ${prompts} =    Get Recorded Requests    ==    1    method=POST    path=/prompt
-    ${prompt_id} =    Set Variable    ${prompts}[0].answer_json[prompt_id]
     Client Should Have Fetched Result    ${prompts[0].answer_json['prompt_id']}
 
 Messages Are Known Either Way

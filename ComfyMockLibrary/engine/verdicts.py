@@ -194,9 +194,10 @@ class Verdicts:
         answered = "" if status is None else f" answered with {status}"
         lived = "" if life is None else f" in life {life}"
         often = "" if times is None else f" {_times(times)}"
+        within = f" within {timeout:g} s" if timeout else ""
         near = [] if seen else _nearest(all_, method, path)
         raise self._failure(
-            f"Mock server should have received {method.upper()} {path}{answered}{lived}{often} but "
+            f"Mock server should have received {method.upper()} {path}{answered}{lived}{often}{within} but "
             f"{f'has received it {_times(len(seen))}: {_listed(seen)}' if seen else 'has never received it'}.",
             "" if seen else _came_close(near) if near else _recorded("requests", all_),
         )
@@ -290,7 +291,7 @@ def _described(loss: ConnectionLoss) -> str:
     """The attempts after a loss, each with the time since then."""
     if not loss.attempts:
         return "It has not made an attempt since it lost its websocket."
-    told = [f"{each} (after {each.at - loss.lost_at:.3g} s)" for each in loss.attempts]
+    told = [f"{each} (after {each.at - loss.lost_at:.3f} s)" for each in loss.attempts]
     return f"Attempts since it lost its websocket: {_listed(told)}."
 
 

@@ -432,8 +432,8 @@ class EvidenceKeywords(Component):
         if -count <= life <= -1:
             return count + 1 + life
         raise ValueError(
-            f"The mock server {self._server(server).alias!r} has no life {life}; give 1 for the first of its "
-            f"{count}, or -1 for the latest."
+            f"The mock server {self._server(server).alias!r} has no life {life}; give 1 for its first of {count}, or "
+            "-1 for the latest."
         )
 
     def _verdicts(self, server: MockServer | None) -> Verdicts:

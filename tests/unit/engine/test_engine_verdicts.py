@@ -79,7 +79,7 @@ class TestReconnection:
         lose_for_a_while(story, 1, 2)
         assert failure(story.verdicts.should_have_reconnected, 0, max_attempts=1) == (
             "Client should have reconnected with at most 1 attempt but needed 2. Attempts since it lost its websocket: "
-            f"refused while the server was down (after 1 s); connected in life 2 (after 3 s). {SERVER}"
+            f"refused while the server was down (after 1.000 s); connected in life 2 (after 3.000 s). {SERVER}"
         )
 
     def test_a_client_that_stays_away_is_not_back(self, story: Story) -> None:
@@ -87,7 +87,7 @@ class TestReconnection:
         story.connect(status=403)
         assert failure(story.verdicts.should_have_reconnected, 0) == (
             "Client should have reconnected within 0 s but has not. "
-            f"Attempts since it lost its websocket: 403 in life 1 (after 0.01 s). {SERVER}"
+            f"Attempts since it lost its websocket: 403 in life 1 (after 0.010 s). {SERVER}"
         )
 
     def test_a_client_that_was_never_away_cannot_come_back(self, story: Story) -> None:
