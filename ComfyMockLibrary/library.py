@@ -21,6 +21,7 @@ from ComfyMockLibrary.keywords.network_faults import ByteFaultKeywords, ClosingF
 from ComfyMockLibrary.keywords.outages import OutageKeywords
 from ComfyMockLibrary.keywords.process_faults import ProcessFaultKeywords
 from ComfyMockLibrary.keywords.prompts import PromptKeywords
+from ComfyMockLibrary.keywords.proxies import ProxyKeywords
 from ComfyMockLibrary.keywords.report_card import ReportCardKeywords
 from ComfyMockLibrary.keywords.servers import ServerKeywords
 from ComfyMockLibrary.keywords.session import Session
@@ -57,7 +58,7 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
     closed: while it is down, clients are refused, and no other program gets the port by chance. Without ``port`` any
     free one is taken, so suites can run side by side.
 
-    What a server prints is in one file per life below ``mockserver`` in Robot's output directory, beside its journal,
+    What a server prints is in one file per life below ``comfymock`` in Robot's output directory, beside its journal,
     and in the log with the prefix ``[Server PORT]``.
 
     = Clients and their states =
@@ -119,6 +120,9 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
     - *Direction:* where bytes move, ``direction`` must be given.
     - *Draws* come from the seed of the server, which its start logs: with the same ``seed`` the same client meets the
       same faults.
+
+    In front of a server that is no mock server, `Start Network Proxy` or a Toxiproxy (`Connect To Toxiproxy`) takes the
+    faults of the network: give it as ``server``.
 
     `Wait For Fault` waits until a fault has struck. When it was set, when it struck and when it ended is in the journal
     of the life.
@@ -208,6 +212,7 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
                 MessageFaultKeywords(self._session),
                 HttpFaultKeywords(self._session),
                 ApplicationFaultKeywords(self._session),
+                ProxyKeywords(self._session),
             ]
         )
 

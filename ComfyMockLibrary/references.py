@@ -13,16 +13,17 @@ from ComfyMockLibrary.engine.client.client import Client
 from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
 from ComfyMockLibrary.engine.client.custom_client import ClientUnderTest
 from ComfyMockLibrary.engine.client_process import ClientProcess
-from ComfyMockLibrary.engine.evidence import Outage, RecordedMessage, RecordedRequest, RecordedSocket
+from ComfyMockLibrary.engine.evidence import ConnectionLoss, RecordedMessage, RecordedRequest, RecordedSocket
 from ComfyMockLibrary.engine.faults import Fault
 from ComfyMockLibrary.engine.journal import Event
 from ComfyMockLibrary.engine.lossy_network import LossyRun
 from ComfyMockLibrary.engine.outages import OutageResult, OutageRun
 from ComfyMockLibrary.engine.prompts import PromptOutcome, QueuedPrompt
+from ComfyMockLibrary.engine.proxies import NetworkProxy
 from ComfyMockLibrary.engine.servers import MockServer
 
 
-def _server(value: MockServer | str | int) -> Any:
+def _server(value: MockServer | NetworkProxy | str | int) -> Any:
     """A mock server: its alias, its port, or what `Start Mock Server` returned.
 
     Attributes: ``alias``, ``port``, ``url``, ``ws_url``, ``seed``, ``is_running``, ``is_frozen``, ``lives`` (all lives,
@@ -137,8 +138,8 @@ def _request(value: RecordedRequest) -> Any:
 
     Attributes: ``method``, ``path``, ``query`` and ``headers`` (by name, headers in lower case), ``body`` (text),
     ``json`` (the body as JSON), ``status`` (``None`` if the answer never went out), ``seconds`` (time to the answer),
-    ``answer_headers``, ``answer_body``, ``client_id``, ``life`` (number), ``at`` (monotonic seconds), ``remote``,
-    ``is_handshake``.
+    ``answer_headers``, ``answer_body``, ``answer_json``, ``client_id``, ``life`` (number), ``at`` (monotonic seconds),
+    ``remote``, ``is_handshake``.
     """
     return value
 
@@ -162,11 +163,20 @@ def _message(value: RecordedMessage) -> Any:
     return value
 
 
-def _outage(value: Outage) -> Any:
+def _connection_loss(value: ConnectionLoss) -> Any:
     """From the loss of a client's websocket until it had one again.
 
     Attributes: ``client_id``, ``lost_at`` and ``back_at`` (monotonic seconds), ``attempts`` (each with ``at``,
     ``outcome`` and ``life``), ``delays`` (seconds between them).
+    """
+    return value
+
+
+def _proxy(value: NetworkProxy | str) -> Any:
+    """A proxy: its alias, or what `Start Network Proxy` or `Connect To Toxiproxy` returned.
+
+    Attributes: ``alias``, ``url`` and ``ws_url`` (where clients connect to), ``upstream`` (address of the server),
+    ``api_url``, ``name`` (there).
     """
     return value
 
@@ -182,8 +192,9 @@ CONVERTERS: dict[type, Any] = {
     RecordedRequest: _request,
     RecordedSocket: _socket,
     RecordedMessage: _message,
-    Outage: _outage,
+    ConnectionLoss: _connection_loss,
     Fault: _fault,
+    NetworkProxy: _proxy,
     **quantities.CONVERTERS,
     **triggers.CONVERTERS,
     LossyRun: _lossy_run,

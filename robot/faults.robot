@@ -270,6 +270,22 @@ Network Faults Outlive A Restart
     Connect Client
     Connection Should Be Valid
 
+Network Of Any Server
+    [Documentation]    A proxy disturbs the network of a server that is no mock server. Here one stands in for it.
+    ${server} =    Get Mock Server
+    ${proxy} =    Start Network Proxy    upstream=127.0.0.1:${server.port}
+    Connect Client    url=${proxy.url}    auto_reconnect=no
+    Connection Should Be Valid
+    Hold Network    direction=to_client    server=${proxy}
+    Connection Should Not Be Valid    timeout=200 ms
+    Release Network    server=${proxy}
+    Connection Should Be Valid
+    ${reset} =    Reset Connections    server=${proxy}
+    ${loss} =    Wait For Disconnection
+    Should Match    ${loss.data.cause}    *reset*
+    Clear Fault    ${reset}
+    Connect Client    url=${proxy.url}
+
 
 *** Keywords ***
 Client Should Wait For The End At Least

@@ -10,6 +10,7 @@ from ComfyMockLibrary.engine.client.comfy_client import ClientOptions, ComfyClie
 from ComfyMockLibrary.engine.client.custom_client import CustomClient
 from ComfyMockLibrary.engine.deadline import now
 from ComfyMockLibrary.engine.records import file_name
+from ComfyMockLibrary.engine.refusals import clear_refusals
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,10 +57,11 @@ class ClientManager:
             raise ValueError(f"There is a client {alias!r} already. Close it, or choose another alias.")
         file = None if directory is None else directory / f"{file_name(alias)}.journal.jsonl"
         client: Client
-        if own is None:
-            client = ComfyClient(endpoint, options, alias=alias, client_id=client_id, journal_file=file)
-        else:
-            client = CustomClient(own, endpoint, server=server, alias=alias, journal_file=file)
+        with clear_refusals(f"The client {alias!r} cannot be made"):
+            if own is None:
+                client = ComfyClient(endpoint, options, alias=alias, client_id=client_id, journal_file=file)
+            else:
+                client = CustomClient(own, endpoint, server=server, alias=alias, journal_file=file)
         self._clients[alias] = client
         if file is not None:
             self._files[file] = float("inf")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from ComfyMockLibrary.engine.journal_files import JournalFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +28,7 @@ class FaultRecords:
     """The faults of one life, read from its journal as far as that has been written."""
 
     def __init__(self, file: Path) -> None:
-        self._file = file
-        self._position = 0
+        self._file = JournalFile(file, containing=b'"fault_')
         self._faults: dict[str, FaultInLife] = {}
 
     def __contains__(self, fault_id: str) -> bool:
@@ -40,17 +40,9 @@ class FaultRecords:
 
     def read(self) -> None:
         """Reads what is new. Without a file there is nothing."""
-        try:
-            with self._file.open("rb") as file:
-                file.seek(self._position)
-                content = file.read()
-        except OSError:
-            return
-        whole = content[: content.rfind(b"\n") + 1]
-        self._position += len(whole)
-        for line in whole.splitlines():
-            if b'"fault_' in line:  # no other kind of record needs to be taken apart
-                self._take(json.loads(line))
+        for record in self._file.news():
+            if record["kind"].startswith("fault_"):
+                self._take(record)
 
     def _take(self, record: dict[str, Any]) -> None:
         fault_id, kind = record["fault"], record["kind"]

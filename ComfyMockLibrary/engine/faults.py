@@ -6,7 +6,7 @@ begins with it, before any client can connect.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ComfyMockLibrary.engine import platform
 from ComfyMockLibrary.engine.control import Control, ControlFailure, NotKnown
@@ -44,7 +44,8 @@ OUTLIVING = frozenset(
 )
 """Kinds of faults that outlive a restart."""
 
-_HOLDING: dict[Held, str] = {"execution": "hold_execution", "network": "hold_network"}
+HOLDING: dict[Held, str] = {"execution": "hold_execution", "network": "hold_network"}
+"""Kinds of faults that hold something, by what they hold."""
 
 _ENDS = ("cleared", "done", "times", "seconds")
 """Reasons for which a fault has ended for all lives."""
@@ -53,10 +54,26 @@ _SHORTEST = 0.001
 _LOOK_INTERVAL = 0.01
 
 
+class Keeper(Protocol):
+    """Where a fault was set, and what is known there of it."""
+
+    is_closed: bool
+
+    @property
+    def alias(self) -> str:
+        """Alias of the server."""
+
+    def in_lives(self, fault: Fault) -> list[FaultInLife]:
+        """How a fault has fared in each life that it has been in, oldest first."""
+
+    def is_in_force(self, fault: Fault) -> bool:
+        """Whether the life that runs now has been given a fault."""
+
+
 class Fault:
     """A fault that was set: a handle whose attributes are always up to date, over all lives of its server."""
 
-    def __init__(self, faults: ServerFaults, fault_id: str, description: Mapping[str, Any]) -> None:
+    def __init__(self, faults: Keeper, fault_id: str, description: Mapping[str, Any]) -> None:
         self.id = fault_id
         self.description = dict(description)
         """As the control API takes it."""
@@ -230,7 +247,7 @@ class ServerFaults:
 
         Those that others have set in the life that runs are ended too.
         """
-        held = [each for each in self.all() if each.name == _HOLDING[what] and not each.has_ended]
+        held = [each for each in self.all() if each.name == HOLDING[what] and not each.has_ended]
         self.clear(*held)
         more = self._control.release(what) if self._server.is_running and not self._server.is_frozen else []
         return [*(each.id for each in held), *(each["id"] for each in more)]

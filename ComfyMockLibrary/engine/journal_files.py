@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 class JournalFile:
     """Gives each record once. A last line without its end is left for the next look."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, containing: bytes = b"") -> None:
+        """``containing`` leaves out, unread, the lines without these bytes."""
         self._path = path
+        self._containing = containing
         self._position = 0
 
     def news(self) -> list[dict[str, Any]]:
@@ -26,4 +28,4 @@ class JournalFile:
             return []
         whole = new[: new.rfind(b"\n") + 1]
         self._position += len(whole)
-        return [json.loads(line) for line in whole.splitlines()]
+        return [json.loads(line) for line in whole.splitlines() if self._containing in line]

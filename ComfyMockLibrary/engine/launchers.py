@@ -26,6 +26,13 @@ def default() -> Launcher:
     return _shared(wanted)
 
 
+def of_programs() -> PopenLauncher:
+    """What starts programs beside lives, one for all of this process."""
+    launcher = _shared("popen")
+    assert isinstance(launcher, PopenLauncher)
+    return launcher
+
+
 _LAUNCHERS: dict[str, Callable[[], Launcher]] = {"fork": ForkLauncher, "popen": PopenLauncher}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
@@ -166,8 +167,15 @@ class OutageRun:
         self._thread = threading.Thread(target=self._run, name=f"OutageRun {outage.name}", daemon=True)
 
     def start(self) -> None:
-        """Begins, and returns at once."""
+        """Begins, and returns when what the script begins with is there: the faults before its first time or wait.
+
+        Whoever comes then cannot be too early for them.
+        """
         self._thread.start()
+        beginning = sum(1 for _ in takewhile(_is_done_at_once, (each.step for each in self.outage.steps())))
+        wait_until(
+            lambda: self.is_over or len(self.taken) >= beginning or None, Deadline(float("inf")), self._condition
+        )
 
     @property
     def is_over(self) -> bool:
@@ -237,7 +245,9 @@ class OutageRun:
 
     def _note(self, number: str, words: str, began_at: float, outcome: StepOutcome, problem: str) -> None:
         wall = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-        self.taken.append(TakenStep(number, words, began_at, now(), outcome, problem, wall))
+        with self._condition:
+            self.taken.append(TakenStep(number, words, began_at, now(), outcome, problem, wall))
+            self._condition.notify_all()
 
     def _do(self, step: Step) -> None:
         if step.wait_for is not None:
@@ -341,6 +351,10 @@ class OutageRun:
             return f"the server could not be healed: {failure}"
         self._note("end", "heal", began_at, "done", "")
         return ""
+
+
+def _is_done_at_once(step: Step) -> bool:
+    return step.at is None and step.after is None and (step.fault is not None or step.clear is not None)
 
 
 class OutageRuns:

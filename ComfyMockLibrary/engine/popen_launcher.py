@@ -14,6 +14,8 @@ from ComfyMockLibrary.engine.deadline import SLICE, Deadline
 from ComfyMockLibrary.engine.launcher import LaunchedLife, LifeSettings, NotReady, ended_early
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ComfyMockLibrary.types import StopSignal
 
 
@@ -28,18 +30,22 @@ class PopenLauncher:
 
     def launch(self, settings: LifeSettings) -> LaunchedLife:
         """Starts a life and returns at once."""
-        return self._thread.call(lambda: _PopenLife(settings))
+        return self.launch_module("mockserver", settings.command_line(), settings.log_file)
+
+    def launch_module(self, module: str, arguments: list[str], log_file: Path) -> LaunchedLife:
+        """Starts any module that takes ``--supervised`` and ``--kill-with-parent`` as a life does."""
+        return self._thread.call(lambda: _PopenLife(module, arguments, log_file))
 
 
 class _PopenLife:
-    def __init__(self, settings: LifeSettings) -> None:
+    def __init__(self, module: str, arguments: list[str], log_file: Path) -> None:
         self._ready: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        command = [sys.executable, "-m", "mockserver", "--supervised"]
+        command = [sys.executable, "-m", module, "--supervised"]
         if platform.dies_with_parent():
             command.append("--kill-with-parent")
-        with settings.log_file.open("ab") as log:
+        with log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, *settings.command_line()],
+                [*command, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

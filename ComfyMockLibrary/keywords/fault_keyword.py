@@ -44,7 +44,9 @@ class Argument:
 
 _AFTER = Argument("after", timedelta, timedelta(), "How long it waits then, or from now on.")
 _UNTIL = Argument("until", FaultEnd, FaultEnd.test, "How long it lasts at most: ``test``, ``suite`` or ``cleared``.")
-_SERVER = Argument("server", MockServer, None, "Alias, port or handle. The current server if left out.")
+_SERVER = Argument(
+    "server", MockServer, None, "Alias, port or handle, for the network of a proxy too. The current server if left out."
+)
 
 WHEN = (
     Argument(
@@ -141,7 +143,7 @@ class FaultComponent(Component):
 
     def set_fault(self, name: str, common: Mapping[str, Any], **fields: Any) -> Fault:
         """Sets a fault of the current server or of ``server``; fields that are None are left out."""
-        server = self.session.servers.get(common.get("server"))
+        server = self.session.fault_target(common.get("server"))
         fault = server.faults.set({"fault": name, **_json(fields), **self._json_of(common)})
         self.session.ends_with(fault, common.get("until", FaultEnd.test))
         logger.info(f"{server.alias}: fault {fault.id}: {fault}")
@@ -149,7 +151,7 @@ class FaultComponent(Component):
 
     def disturb(self, name: str, common: Mapping[str, Any], **fields: Any) -> Fault:
         """Sets a fault that connections feel which are open: waits look at what it causes, if it begins at once."""
-        server = self.session.servers.get(common.get("server"))
+        server = self.session.fault_target(common.get("server"))
         if server.is_running and common.get("when") is None and not common.get("after"):
             self.session.set_cursors(server)
         return self.set_fault(name, common, **fields)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from robot.api import logger
 
 from ComfyMockLibrary.engine.faults import Fault
+from ComfyMockLibrary.engine.proxies import NetworkProxy
 from ComfyMockLibrary.engine.servers import MockServer
 from ComfyMockLibrary.engine.waiting import describe_server, next_step
 from ComfyMockLibrary.errors import ExpectationFailed
@@ -42,7 +43,7 @@ class FaultKeywords(Component):
         *Args:*
           - ``server``: Alias, port or handle. The current server if left out.
         """
-        self.session.servers.get(server).faults.clear_all()
+        self.session.fault_target(server).faults.clear_all()
 
     @keyword(tags=["Fault", "Getter"])
     def get_faults(self, *, ended: bool = False, server: MockServer | None = None) -> list[Fault]:
@@ -56,7 +57,7 @@ class FaultKeywords(Component):
         | @{faults} =    `Get Faults`
         | Log    ${faults}[0].strikes
         """
-        faults = self.session.servers.get(server).faults.all()
+        faults = self.session.fault_target(server).faults.all()
         return [each for each in faults if ended or not each.has_ended]
 
     @keyword(tags=["Fault", "Getter"])
@@ -102,7 +103,7 @@ class FaultKeywords(Component):
         | `Reconnect Client`
         | `Wait For Fault`    ${refusal}    strikes=3
         """
-        target, known = self._find(fault, server)
+        target, known = self._find_on_server(fault, server)
         limit = self.session.timeout_or(timeout)
         if target.faults.wait_for_strikes(known, strikes, limit):
             return known
@@ -134,7 +135,7 @@ class FaultKeywords(Component):
         *Raises:*
           - AssertionError: If it has not; says how often it has.
         """
-        target, known = self._find(fault, server)
+        target, known = self._find_on_server(fault, server)
         strikes = known.strikes
         if strikes != times if times is not None else not strikes:
             should = "should have struck at least once" if times is None else f"should have struck {_times(times)}"
@@ -145,13 +146,19 @@ class FaultKeywords(Component):
                 "This looks only once; `Wait For Fault` waits." if strikes < (times or 1) else "",
             )
 
-    def _find(self, fault: Fault | str, server: MockServer | None) -> tuple[MockServer, Fault]:
+    def _find_on_server(self, fault: Fault | str, server: MockServer | None) -> tuple[MockServer, Fault]:
+        target, known = self._find(fault, server)
+        if isinstance(target, NetworkProxy):
+            raise ValueError(f"The proxy '{target.alias}' does not tell how often a fault has struck.")
+        return target, known
+
+    def _find(self, fault: Fault | str, server: MockServer | None) -> tuple[MockServer | NetworkProxy, Fault]:
         if not isinstance(fault, Fault):
-            target = self.session.servers.get(server)
+            target = self.session.fault_target(server)
             return target, target.faults.get(fault)
-        for known in self.session.known_servers:
-            if fault in known.faults.all():
-                return known, fault
+        for target in self.session.fault_targets:
+            if fault in target.faults.all():
+                return target, fault
         raise ValueError(f"The mock server of the fault '{fault.id}' is closed, and the fault has ended with it.")
 
 

@@ -185,11 +185,11 @@ class ByteFaultKeywords(FaultComponent):
         """Lets everything arrive that `Hold Network` has held back; without a hold it does nothing.
 
         *Args:*
-          - ``server``: Alias, port or handle. The current server if left out.
+          - ``server``: Alias, port or handle, of a proxy too. The current server if left out.
 
         *Returns:* The ids of the faults that have ended with this.
         """
-        target = self.session.servers.get(server)
+        target = self.session.fault_target(server)
         released = target.faults.release("network")
         logger.info(f"{target.alias}: released {', '.join(released) or 'nothing'}")
         return released

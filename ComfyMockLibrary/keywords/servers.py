@@ -340,5 +340,5 @@ class ServerKeywords(Component):
     def _log_life(server: MockServer) -> None:
         logger.info(
             f"{server.alias}: life {len(server.lives)} ({server.life_id}) at {server.url}, pid {server.pid}, "
-            f"seed {server.life.seed}. Log: {shown(server.log_file)}"
+            f"seed {server.life.seed}. Live page: {server.control_url}/ Log: {shown(server.log_file)}"
         )

@@ -15,9 +15,9 @@ from robot.utils import timestr_to_secs
 
 from ComfyMockLibrary.engine.client_process import ClientProcess, ClientProcesses
 from ComfyMockLibrary.engine.clients import ClientManager
-from ComfyMockLibrary.engine.control import ControlFailure
 from ComfyMockLibrary.engine.faults import Fault
 from ComfyMockLibrary.engine.outages import OutageRun, OutageRuns
+from ComfyMockLibrary.engine.proxies import NetworkProxy, ProxyManager
 from ComfyMockLibrary.engine.servers import MockServer, ServerManager
 from ComfyMockLibrary.engine.waiting import ClientWaits
 from ComfyMockLibrary.robotlog import RobotLog
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ComfyMockLibrary.engine.matching import EventPattern
     from ComfyMockLibrary.engine.prompts import QueuedPrompt
 
-    Resource = MockServer | Client | ClientProcess | OutageRun
+    Resource = MockServer | Client | ClientProcess | NetworkProxy | OutageRun
 
 Time = timedelta | float | str
 
@@ -76,6 +76,7 @@ class Session:
         """Only stores: editors make instances too, and give every argument as text."""
         self.clients = ClientManager()
         self.processes = ClientProcesses()
+        self.proxies = ProxyManager()
         self.outages = OutageRuns()
         self.log = RobotLog(self)
         self.test_began_at: float | None = None
@@ -100,7 +101,7 @@ class Session:
     def directory(self) -> Path | None:
         """Where the files of servers and clients go: below Robot's output directory. None without a run."""
         output = _variable("${OUTPUT DIR}")
-        return None if output is None else Path(output) / "mockserver"
+        return None if output is None else Path(output) / "comfymock"
 
     @property
     def known_servers(self) -> list[MockServer]:
@@ -144,10 +145,20 @@ class Session:
         """Waits on a client."""
         return ClientWaits(client, self.clients.server_of(client))
 
-    def set_cursors(self, server: MockServer) -> None:
-        """Lets the waits of a server's clients look only at what comes from now on."""
-        for client in self.clients.of_server(server):
-            client.journal.set_cursor()
+    def fault_target(self, server: MockServer | NetworkProxy | str | int | None) -> MockServer | NetworkProxy:
+        """What a fault is set in: a proxy that is named, else a server. Raises ValueError."""
+        return self.proxies.find(server) or self.servers.get(server)  # type: ignore[arg-type]
+
+    @property
+    def fault_targets(self) -> list[MockServer | NetworkProxy]:
+        """All servers and proxies."""
+        return [*self.known_servers, *self.proxies.proxies]
+
+    def set_cursors(self, server: MockServer | NetworkProxy) -> None:
+        """Lets the waits of the clients of a server, or behind a proxy, look only at what comes from now on."""
+        for client in self.clients.clients:
+            if self.clients.server_of(client) is server or client.endpoint == server.endpoint:
+                client.journal.set_cursor()
 
     def opened(self, resource: Resource) -> None:
         """Notes which test or suite has opened something; what is open already stays with the one that opened it."""
@@ -162,7 +173,7 @@ class Session:
             self._faults.append((Scope(suite, test), fault))
 
     def close_all_of(self, ends: Callable[[Scope], bool]) -> None:
-        """Closes what was opened in the scopes that end: outages, clients, client processes, servers, latest first.
+        """Closes what was opened in the scopes that end: outages, clients, client processes, proxies, servers.
 
         Faults end before, so that what lives on is as it was.
         """
@@ -172,9 +183,9 @@ class Session:
         for run in reversed(self.outages.all):
             if run in ending or run.server in ending:
                 self.outages.end(run)
-        for server in self.known_servers:
-            if server not in ending:
-                self._end_faults(server, faults)
+        for target in self.fault_targets:
+            if target not in ending:
+                self._end_faults(target, faults)
         self._close(ending)
 
     def close(self) -> None:
@@ -182,6 +193,7 @@ class Session:
         self.outages.close()
         self.clients.close()
         self.processes.close()
+        self.proxies.close()
         if self._servers is not None:
             self._servers.close()
         self._opened = []
@@ -195,15 +207,18 @@ class Session:
         for process in reversed(self.processes.processes):
             if process in resources:
                 self.processes.close_process(process, self.shutdown_timeout_or(None))
+        for proxy in reversed(self.proxies.proxies):
+            if proxy in resources:
+                self.proxies.close_proxy(proxy)
         for server in reversed(self.known_servers):
             if server in resources:
                 self.servers.close_server(server, self.shutdown_timeout_or(None))
 
     @staticmethod
-    def _end_faults(server: MockServer, faults: list[Fault]) -> None:
+    def _end_faults(target: MockServer | NetworkProxy, faults: list[Fault]) -> None:
         try:
-            server.faults.clear(*(fault for fault in faults if fault in server.faults.all()))
-        except ControlFailure as failure:
+            target.faults.clear(*(fault for fault in faults if fault in target.faults.all()))
+        except RuntimeError as failure:
             logger.warn(f"Faults of this test or suite may go on. {failure}")
 
     def _scope(self) -> Scope | None:

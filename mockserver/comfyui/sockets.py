@@ -7,7 +7,6 @@ import functools
 import itertools
 import json
 import uuid
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
@@ -15,6 +14,7 @@ from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 from mockserver import frames
 from mockserver.comfyui import messages
 from mockserver.comfyui.messages import AnyMessage, Message
+from mockserver.ordinals import Ordinals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,8 +48,25 @@ def _framed(message: AnyMessage) -> Callable[[int], bytes]:
     return functools.cache(functools.partial(encode, message))
 
 
+_NO_FLAGS: Json = {}
+
+
 class Socket:
     """One open websocket. Messages are written to its transport as frames of our own."""
+
+    __slots__ = (
+        "_may_negotiate",
+        "_request",
+        "ended_with",
+        "feature_flags",
+        "handler",
+        "is_closing",
+        "is_mute",
+        "number",
+        "ordinal",
+        "response",
+        "sid",
+    )
 
     def __init__(
         self, number: int, sid: str, request: web.Request, response: web.WebSocketResponse, ordinal: int = 1
@@ -63,7 +80,7 @@ class Socket:
         self.is_closing = False
         self.is_mute = False
         """Whether nothing more is sent on it, although it stays open."""
-        self.feature_flags: Json = {}
+        self.feature_flags: Json = _NO_FLAGS
         self.ended_with: int | None = None
         """Close code of the connection, where it ended in a way that aiohttp has no code for."""
         self._request = request
@@ -164,7 +181,7 @@ class Sockets:
         self._registered: dict[str, Socket] = {}
         self._open: dict[int, Socket] = {}
         self._numbers = itertools.count(1)
-        self._ordinals: Counter[str] = Counter()
+        self._ordinals = Ordinals(lambda: (socket.sid for socket in self._open.values()))
         self._outbox: asyncio.Queue[tuple[AnyMessage, str | None]] = asyncio.Queue()
 
     def __len__(self) -> int:
@@ -206,8 +223,7 @@ class Sockets:
         self, request: web.Request, response: web.WebSocketResponse, welcome: list[AnyMessage], sid: str, flags: Json
     ) -> None:
         """Serves one websocket, already upgraded, until it closes. ``welcome`` goes to it before anything else."""
-        self._ordinals[sid] += 1
-        socket = Socket(next(self._numbers), sid, request, response, self._ordinals[sid])
+        socket = Socket(next(self._numbers), sid, request, response, self._ordinals.next(sid))
         self._registered[sid] = socket
         self._open[socket.number] = socket
         self._journal.record(

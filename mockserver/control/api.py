@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from mockserver.control import live
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -60,8 +62,23 @@ class ControlApi:
                 "sockets": len(self._server.sockets),
                 "queue_remaining": self._server.queue.remaining,
                 "journal": None if settings.journal is None else str(settings.journal),
+                "journal_lost": self._server.journal.lost,
             }
         )
+
+    async def get_state(self, _request: web.Request) -> web.Response:
+        """Open websockets in the order in which they came, and prompts in the order in which they run."""
+        sockets = [
+            {"socket": each.number, "client_id": each.sid, "ordinal": each.ordinal, "is_mute": each.is_mute}
+            for each in self._server.sockets.open
+        ]
+        queue = self._server.queue
+        running = [] if queue.running is None else [queue.running]
+        prompts = [
+            {"prompt_id": each.prompt_id, "client_id": each.client_id, "is_running": each is queue.running}
+            for each in (*running, *sorted(queue.waiting, key=lambda each: each.number))
+        ]
+        return web.json_response({"sockets": sockets, "prompts": prompts}, dumps=_dumps)
 
     async def get_document(self, _request: web.Request) -> web.Response:
         """This API, described as OpenAPI 3.1."""
@@ -120,6 +137,7 @@ class ControlApi:
         if not isinstance(what, str | None) or what not in HOLDING:
             raise _error(400, f"what is {what!r}; give 'execution' or 'network', or leave it out for both.")
         released = self._faults().release(HOLDING[what])
+        await self._faults().settled()
         return web.json_response({"faults": [each.as_json() for each in released]})
 
     async def get_journal(self, request: web.Request) -> web.Response:
@@ -155,7 +173,9 @@ def make_control_app(
     """The application behind ``control_url``. ``port`` is the public one; ``token`` is asked of everybody."""
     api = ControlApi(server, port, faults)
     app = web.Application(middlewares=[_say_errors_in_json, _guard(token)], client_max_size=MAX_BODY)
+    app.router.add_get(live.PATH, live.get_live_page)
     app.router.add_get("/life", api.get_life)
+    app.router.add_get("/state", api.get_state)
     app.router.add_get("/openapi.json", api.get_document)
     app.router.add_get("/faults", api.get_faults)
     app.router.add_post("/faults", api.post_faults)
@@ -178,7 +198,8 @@ def _guard(token: str | None) -> Any:
         if token is None and not _is_loopback(request.host):
             raise _error(403, "The control API answers on loopback only, under a loopback name such as 127.0.0.1.")
         given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
-        if token is not None and not hmac.compare_digest(given, f"Bearer {token}".encode()):
+        is_known = token is None or hmac.compare_digest(given, f"Bearer {token}".encode())
+        if not is_known and request.path != live.PATH:
             raise _error(
                 401,
                 "The control API wants the header Authorization: Bearer TOKEN, with the token of the ready line or "

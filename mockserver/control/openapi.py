@@ -47,6 +47,8 @@ def document() -> Json:
         },
         "paths": {
             "/life": {"get": _operation("What runs here", {"type": "object"})},
+            "/": {"get": _page("A page for people: sockets, queue, journal, and buttons for faults")},
+            "/state": {"get": _operation("Open websockets, and the prompt that runs and those that wait", _STATE)},
             "/openapi.json": {"get": _operation("This document", {"type": "object"})},
             "/faults": {
                 "get": _operation("All faults and how they stand", several),
@@ -140,6 +142,37 @@ def _texts_of(definition: ast.ClassDef) -> list[tuple[str, str]]:
     ]
 
 
+_STATE = {
+    "type": "object",
+    "properties": {
+        "sockets": {
+            "type": "array",
+            "description": "In the order in which they came.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "socket": {"type": "integer", "description": "Its number in this life."},
+                    "client_id": {"type": "string", "description": "Its sid."},
+                    "ordinal": {"type": "integer", "description": "Which socket of this client it is in this life."},
+                    "is_mute": {"type": "boolean", "description": "Whether nothing more is sent on it."},
+                },
+            },
+        },
+        "prompts": {
+            "type": "array",
+            "description": "In the order in which they run.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "prompt_id": {"type": "string"},
+                    "client_id": {"type": ["string", "null"], "description": "Its owner, if it has one."},
+                    "is_running": {"type": "boolean"},
+                },
+            },
+        },
+    },
+}
+
 _RECORDS = {
     "type": "object",
     "properties": {
@@ -152,6 +185,10 @@ _RECORDS = {
         "next": {"type": "integer", "description": "Position behind the last record."},
     },
 }
+
+
+def _page(summary: str) -> Json:
+    return {"summary": summary, "responses": {"200": {"description": summary, "content": {"text/html": {}}}}}
 
 
 def _operation(summary: str, schema: Json, status: str = "200") -> Json:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
+import time
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -21,7 +23,6 @@ from mockserver.faults.kinds import (
     TruncateAnswer,
     WrongContentType,
 )
-from mockserver.faults.process import wait_for_delivery
 from mockserver.network import closing
 from mockserver.network.draws import Direction
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from mockserver.faults.registry import Registry, Standing
+
+LONGEST_DELIVERY = 10.0
+"""Longest time in seconds that a reset waits until the client's system has what was sent before it."""
 
 _OF_THE_CONNECTION = ("Content-Length", "Transfer-Encoding", "Connection", "Date", "Server")
 """Headers that belong to an answer as it was, not as it will be."""
@@ -137,11 +141,12 @@ async def _break_off(
         await started.write(body[:kept])
     if request.transport is None:
         return
-    if isinstance(fault, ResetRequest):
-        wait_for_delivery([request.transport])
-        closing.reset(request.transport)
-    else:
-        closing.finish(request.transport)
+    if isinstance(fault, TruncateAnswer):
+        closing.close(request.transport)
+        return
+    closing.reset_when_delivered(request.transport, time.monotonic() + LONGEST_DELIVERY)
+    while request.transport is not None:  # aiohttp itself would end the connection with FIN
+        await asyncio.sleep(0.001)
 
 
 def _body_of(answer: web.StreamResponse) -> bytes:

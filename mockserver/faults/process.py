@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable
 
-DELIVERY_TIMEOUT = 0.05
+STALLED_AFTER = 0.25
+"""Time in seconds after which a client whose system has taken nothing counts as one that does not read."""
+
+LONGEST_DELIVERY = 2.0
 """Longest time in seconds that a crash waits until clients' systems have what was sent."""
 
 
@@ -33,11 +36,22 @@ def end(status: int) -> NoReturn:
     os._exit(status)
 
 
-def wait_for_delivery(transports: Iterable[asyncio.Transport], timeout: float = DELIVERY_TIMEOUT) -> None:
+def wait_for_delivery(transports: Iterable[asyncio.Transport]) -> None:
     """Blocks until the clients' systems have acknowledged what was written, except those that are stalled."""
-    deadline = time.monotonic() + timeout
-    waiting = [each for each in transports if not each.is_closing() and each.get_write_buffer_size() == 0]
-    while (waiting := [each for each in waiting if _unacknowledged(each) > 0]) and time.monotonic() < deadline:
+    now = time.monotonic()
+    end = now + LONGEST_DELIVERY
+    waiting = {
+        each: (_unacknowledged(each), now + STALLED_AFTER)
+        for each in transports
+        if not each.is_closing() and each.get_write_buffer_size() == 0
+    }
+    while waiting and (now := time.monotonic()) < end:
+        for transport, (before, stalled_at) in list(waiting.items()):
+            left = _unacknowledged(transport)
+            if left == 0 or (left == before and now >= stalled_at):
+                del waiting[transport]
+            elif left != before:
+                waiting[transport] = (left, now + STALLED_AFTER)
         os.sched_yield()
 
 
@@ -59,7 +73,7 @@ def freeze(thaw_after: float | None) -> None:
     """Stops this process. A frozen process cannot thaw itself, so another one does it where a time is given."""
     if sys.platform == "win32":
         raise RuntimeError("Windows has no signal that freezes a process.")
-    alarm = None if thaw_after is None else _set_alarm(thaw_after)
+    alarm = None if thaw_after is None else set_alarm(os.getpid(), thaw_after)
     os.kill(os.getpid(), signal.SIGSTOP)
     # Here it has been thawed, by the alarm or by somebody else.
     if alarm is not None:
@@ -76,9 +90,13 @@ while not select.select([0], [], [], pause)[0]:
 """Wakes a process until it closes the pipe. The pipe's end is also that of the process, whose id is nobody's then."""
 
 
-def _set_alarm(delay: float) -> subprocess.Popen[bytes]:
+def set_alarm(pid: int, delay: float) -> subprocess.Popen[bytes]:
+    """Starts what thaws a process after some time, and again and again until its own stdin is closed.
+
+    Again, as the process may not have been frozen yet the first time.
+    """
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _ALARM, str(os.getpid()), str(delay)],
+        [sys.executable, "-I", "-S", "-c", _ALARM, str(pid), str(delay)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -51,8 +51,15 @@ class Pipe:
 
     def feed(self, item: Item) -> None:
         """Puts the next item in."""
+        if self._is_open_pipe():
+            self._sink(item)
+            return
         self._pass_on(0, item, self._loop.time())
         self._pump()
+
+    def _is_open_pipe(self) -> bool:
+        """Whether what goes in comes out at once: without faults there is nothing to reckon."""
+        return not (self._flows or self._ready or self._is_blocked or self._is_pumping or self.is_full)
 
     def block(self) -> None:
         """Lets nothing out until ``unblock``."""

@@ -167,6 +167,16 @@ def test_an_answer_breaks_off(life: Life, kind: str, end: str, keep: Json, kept:
         assert (line, headers["Content-Length"], body, found_end) == ("HTTP/1.1 200 OK", str(len(QUEUE)), kept, end)
 
 
+@pytest.mark.parametrize(("kind", "end"), [("truncate_answer", "FIN"), ("reset_request", "RST")])
+def test_a_long_answer_breaks_off_just_as_exactly(life: Life, kind: str, end: str) -> None:
+    whole = life.ask("GET", "/object_info").body
+    kept = len(whole) - 1
+    assert kept > 400_000
+    life.set(kind, path="/object_info", keep=kept)
+    answer, found_end = exchange(life.port, get("/object_info"))
+    assert (parts(answer)[2] == whole[:kept], found_end) == (True, end)
+
+
 def test_json_breaks_off_in_an_answer_that_is_whole(life: Life) -> None:
     life.set("malform_json", path="/queue")
     answer = life.ask("GET", "/queue")

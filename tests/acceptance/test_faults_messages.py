@@ -169,6 +169,12 @@ def test_a_message_set_at_an_event_comes_right_behind_it(life: Life) -> None:
     assert all(types[at - 1] == "executing" for at, type_ in enumerate(types) if type_ == "stale")
 
 
+def test_messages_to_nobody_are_in_the_journal_as_ever(life: Life) -> None:
+    life.set("drop_message", message="executed")
+    life.wait_for_history(life.queue(three_nodes(), client_id="nobody"))
+    assert [record["type"] for record in life.records("message_sent") if not record["sockets"]].count("executed") == 1
+
+
 def test_of_several_faults_the_first_strikes(life: Life) -> None:
     wire = life.wire("me")
     life.set("duplicate_message", message="executed", id="first")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import signal
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from faulty import PLAIN, Life, Wire, exchange, get, sampler, shapes, three_nodes
-from mockserver_process import eventually
+from mockserver_process import DEADLINE, ROOT, eventually
+
+from mockserver.faults.process import set_alarm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,45 +29,52 @@ Json = dict[str, Any]
 
 
 class Flood:
-    """A client that sends all the time, and reads as well."""
+    """A client that sends all the time, and reads as well.
+
+    It may see the reset in its sending thread, and then FIN in the reading one: the end says nothing.
+    """
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self.thread = threading.Thread(target=self._send)
-        self.thread.start()
+        self.messages: list[Json] = []
+        self._threads = [threading.Thread(target=each) for each in (self._send, self._read)]
+        for thread in self._threads:
+            thread.start()
 
     def _send(self) -> None:
-        try:
+        with contextlib.suppress(OSError):
             while True:
-                self._wire.send(0x1, b"x" * 100)
-        except OSError:
-            return
+                self._wire.socket.sendall(BIG_FRAME)
+
+    def _read(self) -> None:
+        self.messages = self._wire.messages_of_rest()
+
+    def seen(self) -> list[Json]:
+        """What it has seen, when all is over."""
+        for thread in self._threads:
+            thread.join()
+        return self.messages
 
 
-def complete_messages(wire: Wire) -> list[Json]:
-    """The messages up to the end of the connection, whatever that looks like.
-
-    A client that sends may see the reset in its sending thread, and then FIN in the reading one: the end says nothing.
-    """
-    return wire.messages_of_rest()
+BIG_FRAME = b"\x82\xfe\xff\xff" + 4 * b"\0" + 65_535 * b"x"
+"""A binary message, masked with zeros."""
 
 
 @pytest.mark.parametrize("repetition", range(20))
 def test_a_crash_at_an_event_is_exactly_there_for_everybody(life: Life, repetition: int) -> None:
-    me, floods = life.wire("me"), [life.wire(f"flood{number}") for number in range(2)]
-    owner_floods = repetition % 2
-    life.set("send_message", type="mark", times=100, when={"event": "progress"}, data={"pad": "x" * 3000})
-    life.set("crash", when={"event": "progress", "value": 7}, id="crash")
-    floods = [Flood(wire) for wire in ([*floods, me] if owner_floods else floods)]
+    me, others = life.wire("me"), [life.wire(f"flood{number}") for number in range(2)]
+    at_progress: Json = {"event": "progress", "value": 7}
+    life.set("send_message", type="mark", when=at_progress, data={"pad": "x" * 20_000})
+    life.set("crash", when=at_progress, id="crash")
+    floods = [Flood(wire) for wire in others]
+    if repetition % 2:  # the owner of the prompt sends as well
+        floods.append(Flood(me))
     life.queue(sampler(20), client_id="me")
-    seen = complete_messages(me)
-    for flood in floods:
-        flood.thread.join()
+    seen = floods[-1].seen() if repetition % 2 else me.messages_of_rest()
     assert [each["data"]["value"] for each in seen if each["type"] == "progress"] == list(range(1, 8))
     assert [each["type"] for each in seen[-2:]] == ["progress", "mark"]
     for flood in floods:
-        marks = [each for each in complete_messages(flood._wire) if each["type"] == "mark"]
-        assert len(marks) == (0 if flood._wire is me else 7)
+        assert flood.seen()[-1]["type"] == "mark"
     assert life.exit_status() == -signal.SIGKILL
     assert life.records()[-1] | {"at": 0} == {
         "at": 0,
@@ -215,6 +227,20 @@ def test_what_would_thaw_a_life_ends_with_it(life: Life) -> None:
     eventually("The end of what would thaw it", lambda: not alarm.is_running())
 
 
+def test_what_thaws_a_process_tries_until_it_has_succeeded() -> None:
+    """The first time it may come before the process is frozen."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as victim:
+        with set_alarm(victim.pid, 0) as alarm:
+            for _ in range(3):
+                victim.send_signal(signal.SIGSTOP)
+                eventually(
+                    "A process that goes on", lambda: psutil.Process(victim.pid).status() != psutil.STATUS_STOPPED
+                )
+            assert alarm.stdin is not None
+            alarm.stdin.close()
+        victim.kill()
+
+
 def test_somebody_else_may_thaw_it_earlier(life: Life) -> None:
     life.set("freeze", thaw_after=80_000)
     eventually("A frozen process", lambda: is_frozen(life))
@@ -297,11 +323,6 @@ def test_lives_crash_one_after_the_other(with_faults: Callable[..., Life]) -> No
     ],
 )
 def test_a_file_of_faults_that_is_wrong_is_refused(tmp_path: Path, content: str, said: str) -> None:
-    import subprocess
-    import sys
-
-    from mockserver_process import DEADLINE, ROOT
-
     (tmp_path / "faults.json").write_text(content)
     command = [sys.executable, "-m", "mockserver", "0", "--faults", str(tmp_path / "faults.json")]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=DEADLINE, check=False)

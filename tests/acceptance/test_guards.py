@@ -52,6 +52,7 @@ KEYWORDS = {
     "Kill All Mock Servers",
     "Kill Mock Server",
     "Log Mock Server Output",
+    "Log Timeline",
     "Mock Server Should Be Running",
     "Mock Server Should Not Be Running",
     "Queue Prompt",
@@ -155,14 +156,11 @@ class TestTheLayers:
 
     def test_the_engine_uses_nothing_of_the_server_but_what_both_need(self) -> None:
         found = importers_of({"mockserver"}, LIBRARY / "engine")
+        report = (str(file.relative_to(LIBRARY)) for file in (LIBRARY / "engine" / "report").glob("*.py"))
         allowed = {
             "engine/platform.py": ("mockserver.port_owner.owner_of",),
             "engine/outages.py": ("mockserver.outages.", "mockserver.faults.kinds.as_json"),
-            **dict.fromkeys(
-                ("engine/report/card.py", "engine/report/check.py", "engine/report/judge.py"),
-                ("mockserver.outages.outage.",),
-            ),
-        }
+        } | dict.fromkeys(report, ("mockserver.outages.",))
         used = [re.fullmatch(r"ComfyMockLibrary/(.*):\d+ imports (.*)", place) for place in found]
         assert [each[0] for each in used if each and not each[2].startswith(allowed.get(each[1], ("nothing",)))] == []
         assert all(used)
@@ -192,6 +190,10 @@ class TestTheWheel:
         assert {
             "ComfyMockLibrary/py.typed",
             "mockserver/py.typed",
+            "ComfyMockLibrary/engine/timeline/templates/page.html",
+            "ComfyMockLibrary/engine/timeline/templates/timeline.css",
+            "ComfyMockLibrary/engine/timeline/templates/timeline.html",
+            "mockserver/data/live.html",
             "mockserver/journal.schema.json",
             "mockserver/data/object_info.json",
             "ComfyMockLibrary/outages/outage.schema.json",

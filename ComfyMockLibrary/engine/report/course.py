@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ComfyMockLibrary.engine.evidence import sent_prompts
+from ComfyMockLibrary.engine.evidence import sent_prompts, workflow_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -90,7 +90,7 @@ class Job:
 
     prompt_id: str
     graph: str
-    """The workflow as canonical JSON, for comparison."""
+    """A name for the workflow, the same for the same one."""
 
     client_id: str | None
     life: int
@@ -355,7 +355,7 @@ def _job(
     asked = [each.at for each in requests if each.at > request.at and _asks_in_vain(each, prompt_id)]
     return Job(
         prompt_id=prompt_id,
-        graph=graph_of(request),
+        graph=workflow_of(request) or "",
         client_id=request.client_id,
         life=request.life,
         queued_at=request.at,
@@ -386,12 +386,6 @@ def _queued_by(request: RecordedRequest, queued: Sequence[tuple[int, float, str]
     if request.status != 200 or request.answer_body is not None:
         return None
     return next((each for life, at, each in queued if life == request.life and at >= request.at), None)
-
-
-def graph_of(request: RecordedRequest) -> str:
-    """The workflow of a request to queue a prompt, as canonical JSON."""
-    body = request.json
-    return json.dumps(body.get("prompt") if isinstance(body, dict) else None, sort_keys=True)
 
 
 def _told(evidence: Evidence, faults: Sequence[FaultSpan]) -> dict[str, float]:

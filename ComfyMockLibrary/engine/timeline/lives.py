@@ -39,6 +39,11 @@ class LifeStory:
     frozen: list[tuple[float, float]] = field(default_factory=list)
 
     @property
+    def stopping_at(self) -> float | None:
+        """When it was told to stop, as far as it could still note it."""
+        return next((each["at"] for each in self.records if _is(each, "life", "stopping")), None)
+
+    @property
     def start(self) -> float:
         """When its process began its journal."""
         return self.journal.begun_at
@@ -187,6 +192,8 @@ def life_spans(server: ServerStory) -> Iterator[Span]:
         yield Span(life.start, ready, "starting", (), ("starting", *about))
         if life.ready_at is not None:
             yield Span(ready, life.end, f"life-{life.ending}", names, about, is_open=life.ending == "open")
+        if life.stopping_at is not None and life.end > life.stopping_at:
+            yield Span(life.stopping_at, life.end, "stopping", ("stopping",), ("stopping", about[0]))
         for start, end in life.frozen:
             yield Span(start, end, "frozen", ("frozen",), ("frozen", about[0]))
     for earlier, later in pairwise(server.lives):

@@ -20,6 +20,7 @@ MOST_LISTED = 1000
 _LEGEND = (
     (("life-open", "life-stopped"), "server runs"),
     (("life-crashed",), "server runs, until it crashes"),
+    (("stopping",), "stopping"),
     (("frozen",), "frozen"),
     (("down",), "down"),
     (("connected",), "connected"),

@@ -26,8 +26,8 @@ def prompt_lane(server: ServerStory) -> list[Lane]:
     rows, left = packed(extents, MOST_ROWS)
     kind: RowKind = "bars" if len(rows) <= MOST_NAMED_ROWS else "slim"
     made = [Row(kind, tuple(part for each in row for part in spans[int(each.details[0])])) for row in rows]
-    more = f", {len(left)} not drawn" if left else ""
-    return [Lane("prompts", tuple(made), f"{len(spans)}{more}")]
+    drawn = f"{len(spans) - len(left)} of " if left else ""
+    return [Lane("prompts", tuple(made), f"{drawn}{len(spans)}")]
 
 
 def _prompts_of(life: LifeStory) -> list[tuple[Span, ...]]:

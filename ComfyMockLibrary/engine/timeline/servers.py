@@ -50,6 +50,8 @@ def server_happenings(server: ServerStory) -> Iterator[Happening]:
             yield Happening(frozen, who, "frozen", tone="warn")
             if thawed < life.end:
                 yield Happening(thawed, who, "went on")
+        if life.stopping_at is not None:
+            yield Happening(life.stopping_at, who, "stopping")
         if life.ended is not None:
             yield Happening(life.end, who, "ended", life.ended, "bad" if life.ending == "crashed" else "warn")
     for at in server.attempts:

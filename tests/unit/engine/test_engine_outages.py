@@ -163,14 +163,38 @@ class TestRun:
             manager,
             server,
         )
-        client = connected(server, clients)
-        assert eventually(server.faults.all, TIMEOUT)
-        prompts.queue_prompt(client)
+        prompts.queue_prompt(connected(server, clients))
         result = run.wait(TIMEOUT)
         assert result is not None
         assert result.problem == ""
         assert server.lives[0].exit_status == -9
         assert len(server.lives) == 2
+
+    def test_what_the_script_begins_with_is_there_when_the_start_returns(
+        self, manager: ServerManager, server: MockServer, runs: OutageRuns
+    ) -> None:
+        run = runs.start(
+            outage(
+                "{fault: {fault: refuse_upgrade, status: 503, id: gone}}",
+                "{fault: {fault: refuse_upgrade, status: 502, id: there}}",
+                "{clear: gone}",
+                "{wait_for: {event: connected}}",
+                "{fault: {fault: refuse_upgrade, status: 501, id: later}}",
+            ),
+            manager,
+            server,
+        )
+        assert {fault.id: fault.has_ended for fault in server.faults.all()} == {"gone": True, "there": False}
+        assert not run.is_over
+
+    def test_a_start_returns_although_the_script_cannot_begin(
+        self, manager: ServerManager, server: MockServer, runs: OutageRuns
+    ) -> None:
+        manager.kill(server)
+        run = runs.start(outage("{fault: {fault: fail_prompt}}"), manager, server)
+        result = run.wait(TIMEOUT)
+        assert result is not None
+        assert not result.is_complete
 
     def test_repeated_steps_are_taken_as_often(
         self, manager: ServerManager, server: MockServer, runs: OutageRuns

@@ -111,7 +111,8 @@ class TestComingBack:
     def test_attempts_and_the_connection_belong_to_the_cut(self, story: Story) -> None:
         story.connect()
         step = restarted(story)
-        story.refused_attempts = [step.began_at + 0.2, step.began_at + 1.0]
+        story.refuse(step.began_at + 0.2)
+        story.refuse(step.began_at + 1.0)
         story.connect(status=503)
         story.connect()
         known = course(story, (step,))

@@ -12,7 +12,7 @@ from mockserver.network.draws import Direction, Draws
 from mockserver.network.flows import Start
 from mockserver.network.pipe import HIGH_WATER, LOW_WATER
 from mockserver.network.splice import Splice
-from mockserver.network.stages import Hold, Latency, Stage
+from mockserver.network.stages import Hold, Latency, Slicer, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -131,6 +131,16 @@ def spliced(test: Callable[[Spliced], Coroutine[Any, Any, None]]) -> Callable[[]
 
     run.__name__ = run.__qualname__ = test.__name__
     return run
+
+
+@spliced
+async def test_slices_are_writes_of_their_own(spliced: Spliced) -> None:
+    spliced.splice.insert()
+    spliced.set(to_client=Slicer(2))
+    writes: list[bytes] = []
+    spliced.wire.write = writes.append  # type: ignore[method-assign,assignment]
+    spliced.facade.write(b"slices")
+    assert writes == [b"sl", b"ic", b"es"]
 
 
 @spliced

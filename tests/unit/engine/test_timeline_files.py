@@ -1,0 +1,76 @@
+"""Which files are journals, which belong together, and what is said about those that do not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from timeline_journals import BEGIN, client, event, journal, life, written
+
+from ComfyMockLibrary.engine.timeline.files import JournalError, find_journals, read_journal, read_journals
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_files_directories_and_patterns_are_journals_each_once(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    one, two = written(tmp_path / "below", life(1), client(2))
+    other = tmp_path / "by-hand.jsonl"
+    other.write_bytes(one.read_bytes())
+    assert find_journals([tmp_path]) == [one, two]
+    assert find_journals([one, str(tmp_path / "*" / "*.jsonl"), other]) == [one, two, other]
+    assert find_journals([str(tmp_path / "**" / "1.*")]) == [two]
+
+
+@pytest.mark.parametrize("what", ["missing.jsonl", "*.nothing", ""])
+def test_where_there_is_none_the_message_says_where_they_are(tmp_path: Path, what: str) -> None:
+    with pytest.raises(
+        JournalError, match=r"(does not exist|has no journal in it)\. Journals are the files \*\.journal"
+    ):
+        find_journals([tmp_path / what])
+
+
+def test_none_at_all_is_said_too() -> None:
+    with pytest.raises(JournalError, match=r"^No journal was given\. "):
+        find_journals([])
+
+
+def test_a_last_line_without_its_end_is_left_for_later(tmp_path: Path) -> None:
+    (path,) = written(tmp_path, client(1, event(2, "connected"), event(3, "disconnected")))
+    path.write_bytes(path.read_bytes()[:-5])
+    read = read_journal(path)
+    assert [each["name"] for each in read.records] == ["connected"]
+    assert (read.party, read.begun_at, read.last_at) == ("client", BEGIN + 1, BEGIN + 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is no journal: its first line does not say whose it is"),
+        ("hello\n", "is no journal: its line 1 is no record"),
+        ('{"at": 1, "kind": "event"}\n', "is no journal: its first line does not say whose it is"),
+        ('{"at": 1, "kind": "journal", "party": "server", "format": 2}\n', "has format 2; this version reads 1"),
+        ('{"at": 1, "kind": "journal", "party": "client", "format": 1}\n[1]\n', "is no journal: its line 2 is no rec"),
+    ],
+)
+def test_what_is_no_journal_is_named(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(JournalError, match=message) as failure:
+        read_journal(path)
+    assert str(failure.value).startswith(str(path))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match="cannot be read"):
+        read_journal(tmp_path)
+
+
+def test_journals_of_two_boots_are_refused_and_listed(tmp_path: Path) -> None:
+    other = journal(3, boot="other-boot", party="client", client="two", client_id="id-2")
+    paths = written(tmp_path, life(1), client(2), other)
+    with pytest.raises(JournalError, match="of 2 boots or machines, whose clocks cannot be compared") as failure:
+        read_journals(paths)
+    first, second = str(failure.value).split("one at a time. ")[1].split("; ")
+    assert (paths[0].name in first, paths[1].name in first, paths[2].name in second) == (True, True, True)
