@@ -91,6 +91,7 @@ class TestGoodClients:
         ("never-reconnects", "restart", "works on over HTTP, and never opened another websocket"),
         ("reconnects-once", "second-outage", "came back once, and not after outage 2"),
         ("floods", "upgrade-refused-403", "attempts, where 20 are plenty"),
+        ("floods", "restart", "attempts in a second"),
         ("deaf", "half-open", "held on to a dead connection"),
         ("queues-twice", "history-late", "queued its prompt twice"),
         ("believes-messages", "job-socket-lost", "never found its result"),
