@@ -6,6 +6,7 @@ asked of this client. ``docs/report_card.md`` has the rules in words.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -318,10 +319,8 @@ def _does_not_flood(case: Case) -> Finding:
 
 def _holds_back(case: Case) -> Finding:
     """Whatever an outage asks for, no client makes attempts without any delay between them."""
-    moments = [at for each in case.recoveries for at in each.attempts]
-    most = max(
-        (sum(start <= at < start + 1 for at in moments[place:]) for place, start in enumerate(moments)), default=0
-    )
+    moments = sorted(at for each in case.recoveries for at in each.attempts)
+    most = max((bisect_left(moments, at + 1) - place for place, at in enumerate(moments)), default=0)
     if most > FLOOD:
         return Finding("failed", f"made {most} attempts in a second", "flood")
     return Finding("not applicable")
