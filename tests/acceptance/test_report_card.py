@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import pytest
-from robot_run import PROJECT, run_robot
+from robot_run import PROJECT, RobotProcess, run_robot
 
 from ComfyMockLibrary.engine.report.check import outages_for_one_client
 
@@ -168,6 +169,20 @@ class TestCommandLine:
         assert ran.returncode == 2
         assert message in ran.stderr
         assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_nothing_is_left_when_it_is_interrupted(tmp_path: Path, number: int, status: int) -> None:
+    command = [sys.executable, "-m", "ComfyMockLibrary", "check", "--keep", str(tmp_path), "--", *PYTHON_CLIENT]
+    process = RobotProcess(tmp_path, command, {}, tmp_path)
+    try:
+        process.wait_for((tmp_path / "rehearsal.log").exists, "The start of the client")
+        process.wait_for(lambda: len(process.started_processes()) > 3, "The start of all processes")
+        process.send_signal(number)
+        assert process.wait() == status
+        process.should_leave_no_process()
+    finally:
+        process.kill_all()
 
 
 class TestInASuite:
