@@ -22,7 +22,7 @@ from report_facts import (
     socket,
 )
 
-from ComfyMockLibrary.engine.outages import load
+from ComfyMockLibrary.engine.outages import TakenStep, load
 from ComfyMockLibrary.engine.report.advice import ADVICE, Reason
 from ComfyMockLibrary.engine.report.check import outages_for_one_client
 from ComfyMockLibrary.engine.report.judge import Case, Judgement, judge, limits_of, not_applicable
@@ -164,6 +164,22 @@ class TestFlood:
         attempts = [*refused(*(10.5 + count / 100 for count in range(number))), *connected(12.5)]
         facts = {"windows": [restart()], "sockets": [HELD, BACK], "attempts": attempts}
         assert verdict(case("restart", **facts))[0] == expected
+
+
+class TestFollowingTheScript:
+    """A script that has waited in vain for the client was healed, and the client may be back because of that."""
+
+    def test_one_that_makes_no_second_attempt_has_not_survived(self) -> None:
+        facts = {"windows": [cut()], "faults": [fault("hang_upgrade")], "sockets": [HELD, socket(18.0)]}
+        good = case("upgrade-unanswered", attempts=[*refused(10.1), *connected(18.0)], **facts)
+        assert verdict(good)[0] == "survived"
+        stuck = replace(good, is_stuck=True)
+        assert verdict(stuck) == ("not survived", "waited for the answer to its handshake without a limit")
+
+    def test_the_step_is_named(self) -> None:
+        step = TakenStep("3", "wait for clients=1", 12.0, 27.0, "timed out", "it had not come")
+        asked = case("oversized-frame", windows=[cut()], sockets=[HELD], requests=[request(11.0)], steps=[step])
+        assert verdict(replace(asked, is_stuck=True)) == ("not survived", "was waited for in vain: wait for clients=1")
 
 
 class TestFindingTheResult:
