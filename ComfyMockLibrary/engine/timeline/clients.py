@@ -14,7 +14,7 @@ from ComfyMockLibrary.engine.timeline.model import Happening, Lane, Row, Span, T
 from ComfyMockLibrary.engine.timeline.requests import given_client_id, is_handshake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ComfyMockLibrary.engine.timeline.files import JournalFile
     from ComfyMockLibrary.engine.timeline.lives import LifeStory, ServerStory
