@@ -6,7 +6,6 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from engine_helpers import eventually
 from test_engine_records import records_of
 
 from ComfyMockLibrary import StopSignal
@@ -47,6 +46,7 @@ def test_lives_orders_and_attempts_are_recorded(new_manager: Callable[..., Serve
     ]
     assert [each["at"] for each in records if each["kind"] == "connection_attempt"] == [attempt.at]
     assert (attempt.outcome, attempt.life) == ("refused", None)
+    assert [each["at"] for each in records] == sorted(each["at"] for each in records)
     assert server.journal_files == [
         tmp_path / "main.server.journal.jsonl",
         tmp_path / "main-life-1.journal.jsonl",
