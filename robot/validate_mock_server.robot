@@ -1,12 +1,13 @@
 *** Settings ***
 Documentation       Eight checks that the mock server itself works here. Run it first when something looks wrong.
 ...
-...                 The checks share one server and build on each other: the first that fails is the one to look at.
+...                 They go from what is simple to what builds on it: the first that fails is the one to look at. Each
+...                 has a server of its own, so any of them can be run alone.
 
 Library             Collections
 Library             ComfyMockLibrary
 
-Suite Setup         Start Mock Server    alias=checked
+Test Setup          Start Mock Server
 
 Test Tags           validation
 
@@ -39,13 +40,13 @@ Test Tags           validation
 
 4 Status Message
     [Documentation]    The first message is a status with the client's id.
-    [Setup]    Connect Client    alias=listener    client_id=my-client
+    Connect Client    alias=listener    client_id=my-client
     ${status} =    Wait For Event    status    sid=my-client
     Should Be Equal As Integers    ${status.data.status.exec_info.queue_remaining}    0
 
 5 Shutdown
     [Documentation]    A graceful stop ends with a close frame and exit status 0.
-    [Setup]    Connect Client    auto_reconnect=no
+    Connect Client    auto_reconnect=no
     ${status} =    Kill Mock Server
     Should Be Equal As Integers    ${status}    0
     Mock Server Should Not Be Running
@@ -66,7 +67,7 @@ Test Tags           validation
 
 7 Client Reconnects
     [Documentation]    A client comes back after a restart and gets messages.
-    [Setup]    Connect Client
+    Connect Client
     Restart Mock Server
     Wait For Connection
     Wait For Event    status

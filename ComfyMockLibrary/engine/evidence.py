@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ComfyMockLibrary.engine.deadline import Deadline, wait_until
+from ComfyMockLibrary.engine.records import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -202,11 +203,22 @@ class Evidence:
 
     def records(self, *kinds: str) -> list[tuple[int, Json]]:
         """Records of all lives in order of time, of these kinds or of all, each with the number of its life."""
+        for life in self._server.lives:
+            self._require_whole(life)
         return [
             (life.number, record)
             for life in self._server.lives
             for record in self._news(life.journal_file).records(*kinds)
         ]
+
+    def _require_whole(self, life: Life) -> None:
+        ended = self._news(life.journal_file).records("journal_ended")
+        if ended:
+            raise RuntimeError(
+                f"What clients did in life {life.number} of the mock server {self._server.alias!r} is not known to "
+                f"the end, for its journal has ended early: {ended[-1]['why']}. Make room for it, or give the "
+                f"server another --journal-limit. Journal: {shown(life.journal_file)}."
+            )
 
     def requests(self) -> list[RecordedRequest]:
         """Every request, oldest first."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import select
 import selectors
 import socket
 import struct
@@ -10,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ComfyMockLibrary.engine import platform
-from ComfyMockLibrary.engine.deadline import now
+from ComfyMockLibrary.engine.deadline import SLICE, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +46,14 @@ class PortWatch:
             is_closing = False
             while not is_closing:
                 is_closing = self._woken in [key.fileobj for key, _ in selector.select()]
-                for each in self._listening:
-                    self._reset_all(each)
+                try:
+                    for each in self._listening:
+                        self._reset_all(each)
+                except OSError as failure:
+                    if failure.errno not in (errno.EMFILE, errno.ENFILE):
+                        raise
+                    # Without descriptors for now: who knocks waits meanwhile.
+                    is_closing = is_closing or bool(select.select([self._woken], [], [], SLICE)[0])
         for each in self._listening:
             each.close()
 

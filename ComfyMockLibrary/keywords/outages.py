@@ -56,9 +56,9 @@ class OutageKeywords(Component):
     ) -> OutageRun:
         """Begins to lead a server through an outage and returns, so that the test can act meanwhile.
 
-        The faults that the outage begins with are set by then. What comes after its first time or wait may happen at any
-        moment from now on, also before the next keyword: `Get Events` knows all that a client has seen since its
-        beginning, `Track Event` only what comes after it.
+        The faults that the outage begins with are set by then. What comes after its first time or wait may happen at
+        any moment from now on, also before the next keyword: `Get Events` knows all that a client has ever seen,
+        `Track Event` only what comes later.
 
         Without any server one is started with the settings that the outage asks for; it becomes the current one.
         `Wait For Outage To End` waits for the end; with the test it ends in any case.

@@ -39,7 +39,7 @@ HOLD = """\
 import os, sys
 
 def hold(event, arguments, held=[]):
-    if event == os.environ["COMFY_TEST_HOLD_AT"] and not held:
+    if event == os.environ["COMFY_TEST_HOLD_AT"] and not held and not os.path.exists("holds"):
         held.append(event)
         open("holds", "w").close()
         open("gate").close()  # a FIFO: returns when somebody opens it for writing
@@ -48,8 +48,10 @@ if sys.orig_argv[2:3] and sys.orig_argv[2].startswith("mockserver"):
     os.chdir(os.path.dirname(__file__))
     sys.addaudithook(hold)
 """
-"""Python runs it at its start. Holds a mock server at the first event of one kind that the interpreter reports."""
+"""Python runs it at its start. Holds one mock server at the first event of a kind that the interpreter reports."""
 
+BEFORE_IT_IMPORTS = "import"
+BEFORE_IT_FORKS = "os.fork"
 BEFORE_IT_ASKS_TO_DIE_WITH_ITS_PARENT = "ctypes.dlopen"
 BEFORE_IT_LISTENS = "socket.bind"
 
