@@ -58,6 +58,7 @@ class RecordedRequest:
     seconds: float | None = None
     """Time to the answer."""
     answer_headers: Mapping[str, str] = field(default_factory=dict)
+    """By lower-case name."""
     answer_body: str | None = None
 
     @cached_property
@@ -434,7 +435,7 @@ def _request(life: int, asked: Json, answered: Json | None) -> RecordedRequest:
         digest=asked.get("digest"),
         status=None if answered is None else answered["status"],
         seconds=None if answered is None else answered["seconds"],
-        answer_headers={} if answered is None else answered["headers"],
+        answer_headers={} if answered is None else _by_lower_name(answered["headers"]),
         answer_body=None if answered is None else answered["body"],
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from mockserver import journal as journal_module
 from mockserver.journal import FORMAT_VERSION, SCHEMA_FILE, Journal, anchor
 
 Json = dict[str, Any]
@@ -34,6 +35,17 @@ RECORDS: list[Json] = [
         "length": 2,
         "body": "{}",
     },
+    {
+        "kind": "request",
+        "request": 2,
+        "method": "POST",
+        "path": "/prompt",
+        "headers": {},
+        "remote": "",
+        "length": None,
+        "body": None,
+        "digest": "0a",
+    },
     {"kind": "answer", "request": 1, "status": 200, "seconds": 0.1, "headers": {}, "body": None},
     {"kind": "socket_opened", "socket": 1, "client_id": "me", "ordinal": 1, "remote": "127.0.0.1:9"},
     {"kind": "feature_flags", "socket": 1, "flags": {}},
@@ -45,6 +57,9 @@ RECORDS: list[Json] = [
     {"kind": "queue_cleared"},
     {"kind": "event", "index": 0, "name": "connected", "source": "client", "data": {}},
 ]
+
+
+OPTIONAL = {("prompt", "client_id"), ("request", "digest")}
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +102,29 @@ def test_what_is_no_json_is_written_as_text(tmp_path: Path) -> None:
     assert records_in(tmp_path / "journal")[1] | {"at": 0} == {"at": 0, "kind": "x", "path": "a", "text": "ü\n\ud800"}
 
 
+@pytest.mark.parametrize("name", ["journal", None])
+def test_only_the_latest_are_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str | None) -> None:
+    monkeypatch.setattr(journal_module, "KEPT_IN_MEMORY", 10)
+    monkeypatch.setattr(journal_module, "KEPT_BYTES", 2000)
+    journal = Journal(None if name is None else tmp_path / name)
+
+    def make(at: float, number: int, text: str) -> Json:
+        return {"at": at, "kind": "x", "number": number, "text": text}
+
+    for number in range(1, 21):
+        journal.record_by(make, number, "")
+    first, records = journal.since(0)
+    assert (first, [each["number"] for each in records]) == (11, list(range(11, 21)))
+    for number in range(21, 24):
+        journal.record_by(make, number, "x" * 900, length=900)
+    first, records = journal.since(0)
+    assert (first, [each["number"] for each in records]) == (22, [22, 23])
+    assert journal.since(23) == (23, records[1:])
+    journal.record_by(make, 24, "x" * 3000, length=3000)
+    assert journal.since(0) == (25, [])
+    assert len(journal) == 25
+
+
 def test_a_file_that_exists_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "journal").write_text("mine")
     with pytest.raises(FileExistsError):
@@ -106,7 +144,7 @@ def test_the_format_takes_each_kind_with_just_its_fields(schema: Draft202012Vali
     schema.validate(complete)
     for field in complete:
         without = {name: value for name, value in complete.items() if name != field}
-        assert schema.is_valid(without) is (record["kind"] == "prompt" and field == "client_id"), field
+        assert schema.is_valid(without) is ((record["kind"], field) in OPTIONAL), field
     assert not schema.is_valid({**complete, "unknown": 1})
     assert not schema.is_valid({**complete, "at": "1"})
     assert not schema.is_valid({**complete, "kind": "unknown"})
