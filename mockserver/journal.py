@@ -68,7 +68,8 @@ class Journal:
         self._limit = limit
         self._length = 0
         self._file: int | None = None
-        first: Record = {"at": _now(), "kind": "journal", **anchor(), **party}
+        clocks = anchor()
+        first: Record = {"at": _now(), "kind": "journal", **clocks, **party}
         if path is not None:
             self._file, self._length = _begin(path, _encoded(first) + b"\n")
         self._keep(first, 0)
