@@ -10,9 +10,10 @@ import json
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from ComfyMockLibrary.engine.deadline import Deadline, wait_until
+from ComfyMockLibrary.engine.endpoint import split_target
 from ComfyMockLibrary.engine.records import shown
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class RecordedRequest:
         """The body as JSON; None if it is none."""
         try:
             return None if self.body is None else json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     @property
@@ -333,7 +334,14 @@ class _JournalFile:
         except OSError:
             return self._records
         whole, newline, _ = new.rpartition(b"\n")
-        self._records.extend(json.loads(line) for line in whole.splitlines())
+        for line in whole.splitlines():
+            try:
+                self._records.append(json.loads(line))
+            except (ValueError, RecursionError):
+                raise RuntimeError(
+                    f"{shown(self._path)} is damaged: line {len(self._records) + 1} is no record. Nobody but the mock "
+                    "server may write to its journal; run again."
+                ) from None
         self._position += len(whole) + len(newline)
         return self._records
 
@@ -354,14 +362,14 @@ def sent_prompts(requests: Iterable[RecordedRequest]) -> list[RecordedRequest]:
 
 
 def _request(life: int, asked: Json, answered: Json | None) -> RecordedRequest:
-    parts = urlsplit(asked["path"])
+    path, query = split_target(asked["path"])
     return RecordedRequest(
         life=life,
         number=asked["request"],
         at=asked["at"],
         method=asked["method"],
-        path=parts.path,
-        query=dict(parse_qsl(parts.query, keep_blank_values=True)),
+        path=path,
+        query=dict(parse_qsl(query, keep_blank_values=True)),
         headers={name.lower(): value for name, value in asked["headers"].items()},
         body=asked["body"],
         remote=asked["remote"],
@@ -384,7 +392,7 @@ def _typed(text: str | None) -> tuple[str, Any]:
         return "binary", None
     try:
         message = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "text", text
     if isinstance(message, dict) and isinstance(message.get("type"), str):
         return message["type"], message.get("data")
