@@ -6,6 +6,7 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from engine_helpers import eventually
 from test_engine_records import records_of
 
 from ComfyMockLibrary import StopSignal
