@@ -7,12 +7,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from ComfyMockLibrary import __version__
-from ComfyMockLibrary.commands import timeline
+from ComfyMockLibrary.commands import check, timeline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (timeline,)
+COMMANDS = (check, timeline)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -57,7 +57,7 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
     closed: while it is down, clients are refused, and no other program gets the port by chance. Without ``port`` any
     free one is taken, so suites can run side by side.
 
-    What a server prints is in one file per life below ``mockserver`` in Robot's output directory, beside its journal,
+    What a server prints is in one file per life below ``comfymock`` in Robot's output directory, beside its journal,
     and in the log with the prefix ``[Server PORT]``.
 
     = Clients and their states =

@@ -11,7 +11,7 @@ from typing import Any
 from ComfyMockLibrary import quantities, triggers
 from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
 from ComfyMockLibrary.engine.client_process import ClientProcess
-from ComfyMockLibrary.engine.evidence import Outage, RecordedMessage, RecordedRequest, RecordedSocket
+from ComfyMockLibrary.engine.evidence import ConnectionLoss, RecordedMessage, RecordedRequest, RecordedSocket
 from ComfyMockLibrary.engine.faults import Fault
 from ComfyMockLibrary.engine.journal import Event
 from ComfyMockLibrary.engine.lossy_network import LossyRun
@@ -121,8 +121,8 @@ def _request(value: RecordedRequest) -> Any:
 
     Attributes: ``method``, ``path``, ``query`` and ``headers`` (by name, headers in lower case), ``body`` (text),
     ``json`` (the body as JSON), ``status`` (``None`` if the answer never went out), ``seconds`` (time to the answer),
-    ``answer_headers``, ``answer_body``, ``client_id``, ``life`` (number), ``at`` (monotonic seconds), ``remote``,
-    ``is_handshake``.
+    ``answer_headers``, ``answer_body``, ``answer_json``, ``client_id``, ``life`` (number), ``at`` (monotonic seconds),
+    ``remote``, ``is_handshake``.
     """
     return value
 
@@ -146,7 +146,7 @@ def _message(value: RecordedMessage) -> Any:
     return value
 
 
-def _outage(value: Outage) -> Any:
+def _connection_loss(value: ConnectionLoss) -> Any:
     """From the loss of a client's websocket until it had one again.
 
     Attributes: ``client_id``, ``lost_at`` and ``back_at`` (monotonic seconds), ``attempts`` (each with ``at``,
@@ -174,7 +174,7 @@ CONVERTERS: dict[type, Any] = {
     RecordedRequest: _request,
     RecordedSocket: _socket,
     RecordedMessage: _message,
-    Outage: _outage,
+    ConnectionLoss: _connection_loss,
     Fault: _fault,
     NetworkProxy: _proxy,
     **quantities.CONVERTERS,

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from robot.api import logger
 
@@ -51,6 +51,7 @@ class RobotLog:
         self._events_written: WeakKeyDictionary[ComfyClient, int] = WeakKeyDictionary()
         self._output_written: WeakKeyDictionary[ClientProcess, int] = WeakKeyDictionary()
         self._steps_written: WeakKeyDictionary[OutageRun, int] = WeakKeyDictionary()
+        self._warned_of: WeakSet[MockServer | ComfyClient] = WeakSet()
 
     def write_news(self) -> None:
         """Logs what has come since the last time."""
@@ -61,6 +62,18 @@ class RobotLog:
             logger.info("\n".join(story))
         if details:
             logger.debug("\n".join(details))
+        for owner, why in self._lost_journals():
+            if owner not in self._warned_of:
+                self._warned_of.add(owner)
+                logger.warn(f"The journal of {owner.alias!r} has ended early: {why}. Its timeline is not complete.")
+
+    def _lost_journals(self) -> Iterator[tuple[MockServer | ComfyClient, str]]:
+        for server in self._session.known_servers:
+            if server.journal_lost is not None:
+                yield server, server.journal_lost
+        for client in self._session.clients.clients:
+            if client.journal.lost is not None:
+                yield client, client.journal.lost
 
     def _news(self) -> Iterator[_Line]:
         for server in self._session.known_servers:

@@ -9,7 +9,8 @@ that gives the orders chooses.
 
 - ``{"order": "start", "id": …, "arguments": [...], "log": "…"}`` starts a life; its stderr is appended to the log.
   Reports: ``started`` with its ``pid``, ``ready`` with its ready line, ``ended`` with its exit ``status`` (the negative
-  number of the signal that ended it).
+  number of the signal that ended it); ``failed`` with an ``error`` instead of ``started`` where there is no room for
+  it, or instead of ``ready`` where that is none.
 - ``{"order": "signal", "id": …, "signal": "SIGTERM"}`` sends it a signal, unless it has ended.
 
 The end of stdin is the end of all lives, frozen or not.
@@ -93,10 +94,18 @@ class ForkServer:
                     os.kill(life.pid, signal.Signals[order["signal"]])
 
     def _start(self, life_id: Any, arguments: list[str], log: str) -> None:
-        ready_pipe, ready_sender = os.pipe()
-        lifeline_receiver, lifeline = os.pipe()
+        pipes: list[int] = []
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            ready_pipe, ready_sender = pipes[:2] = os.pipe()
+            lifeline_receiver, lifeline = pipes[2:] = os.pipe()
+            pid = os.fork()
+        except OSError as failure:  # no descriptors, or no room for a process: the other lives go on
+            for each in pipes:
+                os.close(each)
+            error = f"was not started: {failure.strerror} in the process that starts servers (pid {parent})"
+            _report("failed", life_id, error=error)
+            return
         if pid == 0:
             self._become_life(parent, arguments, log, lifeline_receiver, ready_sender)
         os.close(ready_sender)
@@ -104,7 +113,7 @@ class ForkServer:
         life = _Life(life_id, pid, ready_pipe, lifeline)
         self._lives[pid] = life
         self._selector.register(ready_pipe, selectors.EVENT_READ, life)
-        _report("started", life, pid=pid)
+        _report("started", life_id, pid=pid)
 
     @staticmethod
     def _become_life(parent: int, arguments: list[str], log: str, stdin: int, stdout: int) -> NoReturn:
@@ -134,7 +143,10 @@ class ForkServer:
         life.output += data
         line, newline, _ = life.output.partition(b"\n")
         if newline:
-            _report("ready", life, ready=json.loads(line))
+            try:
+                _report("ready", life.id, ready=json.loads(line))
+            except ValueError:
+                _report("failed", life.id, error=f"wrote {line!r} instead of its ready line")
         if newline or not data:
             self._close_ready_pipe(life)
 
@@ -153,11 +165,11 @@ class ForkServer:
             life = self._lives.pop(pid)
             self._close_ready_pipe(life)
             os.close(life.lifeline)
-            _report("ended", life, status=os.waitstatus_to_exitcode(status))
+            _report("ended", life.id, status=os.waitstatus_to_exitcode(status))
 
 
-def _report(report: str, life: _Life, **facts: Any) -> None:
-    line = json.dumps({"report": report, "id": life.id, **facts}).encode() + b"\n"
+def _report(report: str, life_id: Any, **facts: Any) -> None:
+    line = json.dumps({"report": report, "id": life_id, **facts}).encode() + b"\n"
     os.write(sys.stdout.fileno(), line)
 
 

@@ -33,6 +33,9 @@ BACKLOG = 128
 LOOK_AGAIN = 0.01
 """Seconds between looks for connections that are to be accepted late."""
 
+EXHAUSTED = 0.2
+"""Seconds between looks for descriptors when there are none left to accept with."""
+
 FILLING_TIMEOUT = 0.25
 """Seconds in which a connection to ourselves is made, unless the backlog is full."""
 
@@ -55,6 +58,7 @@ class Listener:
         self._tls: ssl.SSLContext | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_refusing = False
+        self._is_exhausted = False
         self._fillers: list[socket.socket] = []
         self._next_look: asyncio.TimerHandle | None = None
         self._serving_now: set[asyncio.Task[None]] = set()
@@ -171,12 +175,18 @@ class Listener:
             for _ in range(BACKLOG):
                 accepted = _accept_now(listening)
                 if accepted is None:
+                    if self._is_exhausted:
+                        log.info("connections are accepted again")
+                    self._is_exhausted = False
                     return
                 self._serve_soon(accepted[0])
-        except OSError as failure:  # out of descriptors, most likely
-            log.warning("cannot accept connections for a second: %s", failure)
+        except OSError as failure:  # out of descriptors, most likely: to look on would only take time
+            if not self._is_exhausted:
+                log.error("no connection can be accepted: %s. Those that are open go on", failure)
+            self._is_exhausted = True
+            loop = self._loop
             self._stop_accepting()
-            self._next_look = self._loop.call_later(1.0, self._look_at_sockets)
+            self._next_look = loop.call_later(EXHAUSTED, self._look_at_sockets)
 
     def _stop_accepting(self) -> None:
         for server in self._servers:
@@ -201,13 +211,14 @@ class Listener:
     async def _serve_backlog(self) -> None:
         """Accepts what had come while nothing was accepted, but for the connections of our own."""
         ours = {each.getsockname() for each in self._fillers}
-        for each in self._sockets:
-            while (accepted := _accept_now(each)) is not None:
-                connection, peer = accepted
-                if peer in ours:
-                    connection.close()
-                else:
-                    self._serve_soon(connection)
+        with contextlib.suppress(OSError):  # out of descriptors: those who wait are accepted when there are some
+            for each in self._sockets:
+                while (accepted := _accept_now(each)) is not None:
+                    connection, peer = accepted
+                    if peer in ours:
+                        connection.close()
+                    else:
+                        self._serve_soon(connection)
         self._empty_fillers()
         for connection in list(self._unserved):
             self._serve_soon(connection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import time
 from contextvars import ContextVar
@@ -23,10 +24,22 @@ if TYPE_CHECKING:
     Headers = Mapping[str, str]
 
 BODY_LIMIT = 256 * 1024
-"""Longest body in bytes that is recorded; of a longer one only its length."""
+"""Longest body in bytes that is recorded; of a longer one the digest."""
 
-_current: ContextVar[tuple[int, float]] = ContextVar("_current")
-"""Number and beginning of the request that is being answered: each connection has a context of its own."""
+
+class _Exchange:
+    """A request that is being answered."""
+
+    __slots__ = ("began", "is_answered", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.began = time.monotonic()
+        self.is_answered = False
+
+
+_current: ContextVar[_Exchange] = ContextVar("_current")
+"""Each connection has a context of its own."""
 
 
 class RequestsJournal:
@@ -41,23 +54,33 @@ class RequestsJournal:
     @web.middleware
     async def take(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Records the request when it comes, so that one whose answer never goes out is known too."""
-        number = next(self._numbers)
-        _current.set((number, time.monotonic()))
-        length = request.content_length
-        body = await _body_of(request, length) if length else None
+        exchange = _Exchange(next(self._numbers))
+        _current.set(exchange)
+        length = body = digest = too_large = None
+        if request.body_exists:
+            length = request.content_length
+            try:
+                body = await _body_of(request, length)
+            except web.HTTPRequestEntityTooLarge as failure:  # a handler would take what is left for all of it
+                too_large = failure
+            if body is not None and len(body) > BODY_LIMIT:
+                digest, body = hashlib.sha256(body).hexdigest(), None
         peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-        self._record("request", _request, number, request.method, request.raw_path, request.headers, peer, length, body)
+        asked = request.method, request.raw_path, request.headers, peer, length, body, digest
+        self._record(_request, exchange.number, *asked, length=0 if body is None else len(body))
         port = self._ports.request
         try:
+            if too_large is not None:
+                raise too_large
             return await (handler(request) if port is None else port(request, handler))
         except asyncio.CancelledError:
-            self._record("answer", _answer, *self._began(), None, {}, None)
+            self._record_no_answer(exchange)
             raise
         except ConnectionError:
             if request.transport is not None and not request.transport.is_closing():
                 raise
             # The client has gone before it was answered. To aiohttp this would be a handler that fails.
-            self._record("answer", _answer, *self._began(), None, {}, None)
+            self._record_no_answer(exchange)
             raise asyncio.CancelledError from None
 
     async def answer(self, _request: web.Request, response: web.StreamResponse) -> None:
@@ -65,19 +88,34 @@ class RequestsJournal:
         if self._life_id is not None:
             response.headers[LIFE_HEADER] = self._life_id
         body = response.body if isinstance(response, web.Response) else None
-        self._record("answer", _answer, *self._began(), response.status, response.headers, body)
+        self._record_answer(_current.get(), response.status, response.headers, body)
 
-    @staticmethod
-    def _began() -> tuple[int, float]:
-        """Number of the request that is being answered, and the time since it came."""
-        number, began = _current.get()
-        return number, time.monotonic() - began
+    def _record_no_answer(self, exchange: _Exchange) -> None:
+        if not exchange.is_answered:  # as a websocket is that is open when its life ends
+            self._record_answer(exchange, None, {}, None)
+
+    def _record_answer(self, exchange: _Exchange, status: int | None, headers: Headers, body: object) -> None:
+        exchange.is_answered = True
+        seconds = time.monotonic() - exchange.began
+        kept = body if isinstance(body, bytes | bytearray) and len(body) <= BODY_LIMIT else None
+        answered = seconds, status, headers, kept
+        self._record(_answer, exchange.number, *answered, length=0 if kept is None else len(kept))
 
 
 def _request(
-    number: int, method: str, path: str, headers: Headers, peer: Any, length: int | None, body: bytes | None
+    at: float,
+    number: int,
+    method: str,
+    path: str,
+    headers: Headers,
+    peer: Any,
+    length: int | None,
+    body: bytes | None,
+    digest: str | None,
 ) -> Json:
-    return {
+    record = {
+        "at": at,
+        "kind": "request",
         "request": number,
         "method": method,
         "path": path,
@@ -86,24 +124,36 @@ def _request(
         "length": length,
         "body": None if body is None else _text_of(body),
     }
+    if digest is not None:
+        record["digest"] = digest
+    return record
 
 
-def _answer(number: int, seconds: float, status: int | None, headers: Headers, body: object) -> Json:
+def _answer(
+    at: float, number: int, seconds: float, status: int | None, headers: Headers, body: bytes | bytearray | None
+) -> Json:
     return {
+        "at": at,
+        "kind": "answer",
         "request": number,
         "status": status,
         "seconds": round(seconds, 6),
         "headers": _as_json(headers),
-        "body": _text_of(body) if isinstance(body, bytes | bytearray) and len(body) <= BODY_LIMIT else None,
+        "body": None if body is None else _text_of(body),
     }
 
 
-async def _body_of(request: web.Request, length: int) -> bytes | None:
-    """The body, where that is short and comes in one piece and whole. Handlers get it all the same."""
-    if length > min(BODY_LIMIT, request.client_max_size) or request.content_type.startswith("multipart/"):
+async def _body_of(request: web.Request, length: int | None) -> bytes | None:
+    """The body, where it comes in one piece and whole: with its length announced, or in chunks. Handlers get it too.
+
+    Raises HTTPRequestEntityTooLarge for chunks that never end.
+    """
+    if (length or 0) > request.client_max_size or request.content_type.startswith("multipart/"):
         return None
     try:
         return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise
     except Exception:  # noqa: BLE001 - a handler that wants the body meets the same
         return None
 

@@ -28,6 +28,9 @@ PREVIEW_METHODS: tuple[PreviewMethod, ...] = ("none", "auto", "latent2rgb", "tae
 PROFILES = {"0.3": "0.3", "0.38": "0.38", "latest": "0.38"}
 """Versions of ComfyUI by the names that ``--profile`` takes."""
 
+_SHORTEST_JOURNAL = 4096
+"""Lowest limit of a journal in bytes: with less there is nothing in it."""
+
 _DESCRIPTION = """\
 A mock ComfyUI: speaks ComfyUI's HTTP and websocket protocol on one port, without GPU or models.
 Prompts really go through queue, execution and history. Stop it with Ctrl-C."""
@@ -69,6 +72,10 @@ class Settings:
     grace_time: float = 1.0
     log_level: str = "INFO"
     journal: Path | None = None
+    journal_limit: int = 1 << 30
+    """Longest file of the journal in bytes."""
+    max_sockets: int | None = None
+    """How many websockets may be open at a time; None: as many as the system lets it have, as with the real server."""
     life_id: str = ""
     supervised: bool = False
     kill_with_parent: bool = False
@@ -147,12 +154,14 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
         grace_time=given.grace_time,
         log_level=given.log_level or Settings.log_level,
         journal=given.journal,
+        journal_limit=round(given.journal_limit * 1024 * 1024),
+        max_sockets=given.max_sockets,
         life_id=given.life_id or uuid.uuid4().hex[:12],
         supervised=given.supervised,
         kill_with_parent=given.kill_with_parent,
         control_listen=control_host,
         control_port=control_port,
-        control_token=given.control_token or (None if _is_loopback(control_host) else secrets.token_urlsafe(24)),
+        control_token=given.control_token or (None if is_loopback(control_host) else secrets.token_urlsafe(24)),
         seed=given.seed,
         faults=given.faults,
         scenario=scenario,
@@ -211,6 +220,12 @@ def _parser() -> argparse.ArgumentParser:
         const=("0.0.0.0", "::"),
         default=Settings.listen,
         help="address to listen on, several with commas (default: 127.0.0.1; all of them without ADDRESS)",
+    )
+    where.add_argument(
+        "--max-sockets",
+        metavar="N",
+        type=_positive,
+        help="websockets that may be open at a time; more are refused with 503 (default: no limit, as the real server)",
     )
     where.add_argument("--tls-keyfile", metavar="FILE", type=_file, help="key for TLS; needs --tls-certfile")
     where.add_argument("--tls-certfile", metavar="FILE", type=_file, help="certificate for TLS; needs --tls-keyfile")
@@ -360,16 +375,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_faults(parser)
 
-    records = parser.add_argument_group("what it records")
-    records.add_argument(
-        "--log-level",
-        type=str.upper,
-        choices=LOG_LEVELS,
-        help=f"least severe level written to stderr (default: {Settings.log_level})",
-    )
-    records.add_argument(
-        "--journal", metavar="FILE", type=Path, help="write the life's journal, a JSON object a line, to this new file"
-    )
+    _add_records(parser)
 
     programs = parser.add_argument_group("for programs that start it")
     programs.add_argument(
@@ -385,6 +391,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     programs.add_argument("--life-id", metavar="ID", type=_life_id, help="id of this life (default: a random one)")
     return parser
+
+
+def _add_records(parser: argparse.ArgumentParser) -> None:
+    records = parser.add_argument_group("what it records")
+    records.add_argument(
+        "--log-level",
+        type=str.upper,
+        choices=LOG_LEVELS,
+        help=f"least severe level written to stderr (default: {Settings.log_level})",
+    )
+    records.add_argument(
+        "--journal", metavar="FILE", type=Path, help="write the life's journal, a JSON object a line, to this new file"
+    )
+    records.add_argument(
+        "--journal-limit",
+        metavar="MIB",
+        type=_limit,
+        default=Settings.journal_limit // (1024 * 1024),
+        help="longest file of the journal; it ends there, and the life goes on (default: %(default)s)",
+    )
 
 
 def _add_faults(parser: argparse.ArgumentParser) -> None:
@@ -458,7 +484,8 @@ def _control_address(text: str) -> tuple[str, int]:
     return text.strip("[]"), 0
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens there."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -480,6 +507,13 @@ def _mebibytes(text: str) -> float:
         return _seconds(text)
     except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; give MiB, for example 100") from None
+
+
+def _limit(text: str) -> float:
+    limit = _mebibytes(text)
+    if limit * 1024 * 1024 >= _SHORTEST_JOURNAL:
+        return limit
+    raise argparse.ArgumentTypeError(f"{text!r} has no room for records; give MiB, for example 100")
 
 
 def _duration(text: str) -> tuple[str, float]:

@@ -25,6 +25,7 @@ from mockserver.faults_file import FaultsFileError, read_faults_file, refuse_at_
 from mockserver.journal import Journal
 from mockserver.listening import Listener, PortTaken
 from mockserver.network.connections import Connections
+from mockserver.settings import is_loopback
 from mockserver.version import __version__
 
 if TYPE_CHECKING:
@@ -57,7 +58,13 @@ def run(settings: Settings) -> int:
         listener = Listener.bind(settings.listen, settings.port)
         if faults and refuse_at_once(faults):
             listener.refuse_from_the_start()
-        journal = Journal(settings.journal, party="server", life_id=settings.life_id, pid=os.getpid())
+        journal = Journal(
+            settings.journal,
+            limit=settings.journal_limit,
+            party="server",
+            life_id=settings.life_id,
+            pid=os.getpid(),
+        )
     except PortTaken as taken:
         advice = "" if settings.supervised else " Choose another one with --port, or any free one with --port 0."
         sys.stderr.write(f"{taken}{advice}\n")
@@ -117,8 +124,10 @@ class _Life:
             self._make_faults().begin_with(self._begins_with)
             await self._make_faults().settled()
         server.start()
+        control_address = _address(self._settings.control_listen, control_listener.port)
+        self._warn_of_others(control_address)
         scenario = self._play_scenario()
-        self._report_ready(f"http://{_address(self._settings.control_listen, control_listener.port)}")
+        self._report_ready(f"http://{control_address}")
         await self._stopping.wait()
 
         if scenario is not None:
@@ -184,6 +193,23 @@ class _Life:
             lifeline.say(f"Live page: {control_url}/")
             if token is not None:
                 lifeline.say(f"Control API: {control_url}/openapi.json with the header Authorization: Bearer {token}")
+
+    def _warn_of_others(self, control_address: str) -> None:
+        """Says what others than this machine can reach: what a test server does is meant for nobody else."""
+        everywhere = [each for each in self._settings.listen if not is_loopback(each)]
+        if everywhere:
+            log.warning(
+                "WARNING: whoever reaches %s can use this server, without a password: queue prompts, upload and read "
+                "files of this life. Leave --listen out to be alone. The control API is %s",
+                " and ".join(_address(each, self._listener.port) for each in everywhere),
+                f"on {control_address} only" if is_loopback(self._settings.control_listen) else "open to others too",
+            )
+        if not is_loopback(self._settings.control_listen):
+            log.warning(
+                "WARNING: whoever reaches %s and has the token can steer this life and read its journal. Its "
+                "traffic is not encrypted, the token neither. Leave --control-listen out to be alone",
+                control_address,
+            )
 
     def _stop(self, order: str) -> None:
         log.info("stopping: %s", order)

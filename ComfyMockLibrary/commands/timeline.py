@@ -10,9 +10,9 @@ from ComfyMockLibrary.engine.records import shown
 
 _EXAMPLES = """\
 Examples:
-  python -m ComfyMockLibrary timeline results/mockserver
-  python -m ComfyMockLibrary timeline results/mockserver -o outage.html --title "Second outage"
-  python -m ComfyMockLibrary timeline 'results/mockserver/main-*.jsonl' client.journal.jsonl -o - > outage.html
+  python -m ComfyMockLibrary timeline results/comfymock
+  python -m ComfyMockLibrary timeline results/comfymock -o outage.html --title "Second outage"
+  python -m ComfyMockLibrary timeline 'results/comfymock/main-*.jsonl' client.journal.jsonl -o - > outage.html
 """
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ComfyMockLibrary.engine import platform
 from ComfyMockLibrary.engine.deadline import Deadline, now, wait_until
 from ComfyMockLibrary.engine.records import file_name, shown
+from ComfyMockLibrary.engine.refusals import clear_refusals
 from ComfyMockLibrary.types import StopSignal
 
 if TYPE_CHECKING:
@@ -269,9 +270,10 @@ class ClientProcesses:
             raise ValueError(f"There is a client process {alias!r} already. Stop it, or choose another alias.")
         if not command:
             raise ValueError("Give the program that is the client, and its arguments: node    my_client.js    {url}.")
-        directory.mkdir(parents=True, exist_ok=True)
-        log_file = directory.absolute() / f"{file_name(alias)}.log"
-        process = ClientProcess(alias, command, endpoint, log_file, env=env, cwd=cwd)
+        with clear_refusals(f"The client process {alias!r} cannot start"):
+            directory.mkdir(parents=True, exist_ok=True)
+            log_file = directory.absolute() / f"{file_name(alias)}.log"
+            process = ClientProcess(alias, command, endpoint, log_file, env=env, cwd=cwd)
         self._processes.pop(alias, None)
         self._processes[alias] = process
         if server is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ComfyMockLibrary.engine.client.comfy_client import ClientOptions, ComfyClient
 from ComfyMockLibrary.engine.deadline import now
 from ComfyMockLibrary.engine.records import file_name
+from ComfyMockLibrary.engine.refusals import clear_refusals
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +51,8 @@ class ClientManager:
         if alias in self._clients:
             raise ValueError(f"There is a client {alias!r} already. Close it, or choose another alias.")
         file = None if directory is None else directory / f"{file_name(alias)}.journal.jsonl"
-        client = ComfyClient(endpoint, options, alias=alias, client_id=client_id, journal_file=file)
+        with clear_refusals(f"The client {alias!r} cannot be made"):
+            client = ComfyClient(endpoint, options, alias=alias, client_id=client_id, journal_file=file)
         self._clients[alias] = client
         if file is not None:
             self._files[file] = float("inf")

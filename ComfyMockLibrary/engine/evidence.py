@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ComfyMockLibrary.engine.deadline import Deadline, wait_until
+from ComfyMockLibrary.engine.records import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from typing import TypeVar
 
-    from ComfyMockLibrary.engine.servers import MockServer
+    from ComfyMockLibrary.engine.servers import Life, MockServer
 
     Found = TypeVar("Found")
     Made = TypeVar("Made")
@@ -46,9 +48,11 @@ class RecordedRequest:
     headers: Mapping[str, str]
     """By lower-case name."""
     body: str | None
-    """Text of the body; None if there is none, it is longer than 256 KiB, or no text."""
+    """Text of the body; None if there is none, it is longer than 256 KiB, no text, or an upload of files."""
     remote: str
     """host:port that it came from."""
+    digest: str | None = None
+    """SHA-256 of a body that is longer than 256 KiB."""
     status: int | None = None
     """None if the answer never went out."""
     seconds: float | None = None
@@ -56,18 +60,20 @@ class RecordedRequest:
     answer_headers: Mapping[str, str] = field(default_factory=dict)
     answer_body: str | None = None
 
-    @property
+    @cached_property
     def json(self) -> Any:
         """The body as JSON; None if it is none."""
-        try:
-            return None if self.body is None else json.loads(self.body)
-        except ValueError:
-            return None
+        return _as_json(self.body)
+
+    @cached_property
+    def answer_json(self) -> Any:
+        """The body of the answer as JSON; None if it is none."""
+        return _as_json(self.answer_body)
 
     @property
     def route(self) -> str:
         """The path without ``/api``: routes are the same with it."""
-        return self.path.removeprefix("/api") if self.path.startswith("/api/") else self.path
+        return route_of(self.path)
 
     @property
     def is_handshake(self) -> bool:
@@ -120,8 +126,17 @@ class RecordedSocket:
 
     def __str__(self) -> str:
         """In one line, for failures."""
-        how = "open" if self.is_open else f"closed by {self.closed_by} with {self.code}"
-        return f"socket {self.number} of {self.client_id!r} in life {self.life}: {how}"
+        return f"socket {self.number} of {self.client_id!r} in life {self.life}: {self._state}"
+
+    @property
+    def _state(self) -> str:
+        if self.is_open:
+            return "open"
+        if self.closed_by == "life":
+            return "ended with its life"
+        if self.closed_by == "lost":
+            return "lost without a close frame"
+        return f"closed by the {self.closed_by} with {self.code}"
 
 
 @dataclass(frozen=True)
@@ -155,9 +170,13 @@ class Attempt:
         """Whether it has led to a websocket."""
         return self.outcome == "connected"
 
+    def __str__(self) -> str:
+        """In a few words, for failures."""
+        return "refused while the server was down" if self.life is None else f"{self.outcome} in life {self.life}"
+
 
 @dataclass(frozen=True)
-class Outage:
+class ConnectionLoss:
     """From the loss of a client's websocket until it had one again."""
 
     client_id: str
@@ -183,11 +202,22 @@ class Evidence:
 
     def records(self, *kinds: str) -> list[tuple[int, Json]]:
         """Records of all lives in order of time, of these kinds or of all, each with the number of its life."""
-        found: list[tuple[int, Json]] = []
         for life in self._server.lives:
-            file = self._files.setdefault(life.journal_file, _JournalFile(life.journal_file))
-            found.extend((life.number, each) for each in file.read() if not kinds or each["kind"] in kinds)
-        return found
+            self._require_whole(life)
+        return [
+            (life.number, record)
+            for life in self._server.lives
+            for record in self._news(life.journal_file).records(*kinds)
+        ]
+
+    def _require_whole(self, life: Life) -> None:
+        ended = self._news(life.journal_file).records("journal_ended")
+        if ended:
+            raise RuntimeError(
+                f"What clients did in life {life.number} of the mock server {self._server.alias!r} is not known to "
+                f"the end, for its journal has ended early: {ended[-1]['why']}. Make room for it, or give the "
+                f"server another --journal-limit. Journal: {shown(life.journal_file)}."
+            )
 
     def requests(self) -> list[RecordedRequest]:
         """Every request, oldest first."""
@@ -209,42 +239,52 @@ class Evidence:
         """
         answered = [
             Attempt(request.at, _outcome(request), request.query.get("clientId"), request.life)
-            for request in self.requests()
-            if request.is_handshake and client_id in (None, request.query.get("clientId"))
+            for request in self._handshakes()
+            if client_id in (None, request.query.get("clientId"))
         ]
-        refused = [Attempt(at, "refused") for at in self._server.refused_attempts]
+        refused = [Attempt(record["at"], "refused") for record in self._seen_from_outside("connection_attempt")]
         return sorted([*answered, *refused], key=lambda attempt: attempt.at)
 
-    def outages(self, client_id: str | None = None) -> list[Outage]:
+    def losses(self, client_id: str | None = None) -> list[ConnectionLoss]:
         """Every loss of a websocket with the attempts that came of it, oldest first.
 
         Without ``client_id`` all clients count as one, whatever ids they give.
         """
         sockets = self.sockets(client_id)
         attempts = self.attempts(client_id)
-        found = []
-        for position, socket in enumerate(sockets):
-            if socket.closed_at is None or socket.closed_by == "client":
-                continue
-            following = next((each for each in sockets[position + 1 :] if each.at >= socket.closed_at), None)
-            back_at = None if following is None else following.at
-            made = [
-                each for each in attempts if each.at >= socket.closed_at and (back_at is None or each.at <= back_at)
-            ]
-            found.append(Outage(socket.client_id, socket.closed_at, tuple(made), back_at))
-        return found
+        losses = [
+            _loss(socket, socket.closed_at, sockets[position + 1 :], attempts)
+            for position, socket in enumerate(sockets)
+            if socket.closed_at is not None and socket.closed_by != "client"
+        ]
+        return sorted(losses, key=lambda loss: loss.lost_at)
 
     def wait_for(self, look: Callable[[], Found | None], timeout: float) -> Found | None:
         """Looks until something is found, at the latest once more when the time is over."""
         return wait_until(look, Deadline(timeout), interval=LOOK_INTERVAL)
 
+    def _news(self, path: Path) -> _JournalFile:
+        """A journal as it is now."""
+        file = self._files.get(path)
+        if file is None:
+            file = self._files[path] = _JournalFile(path)
+        file.read()
+        return file
+
+    def _seen_from_outside(self, kind: str) -> Sequence[Json]:
+        """What this library has seen of the server, over all its lives."""
+        return self._news(self._server.outside_file).records(kind) if self._server.lives else ()
+
     def _unless_unchanged(self, name: str, make: Callable[[], list[Made]]) -> list[Made]:
         """What was made last time, unless there are new records, or a life has ended."""
-        state = (len(self.records()), *(life.is_running for life in self._server.lives))
+        state = [(len(self._news(life.journal_file)), life.is_running) for life in self._server.lives]
         known = self._made.get(name)
         if known is None or known[0] != state:
             known = self._made[name] = (state, make())
         return known[1]
+
+    def _handshakes(self) -> list[RecordedRequest]:
+        return self._unless_unchanged("handshakes", lambda: [each for each in self.requests() if each.is_handshake])
 
     def _make_requests(self) -> list[RecordedRequest]:
         answers = {(life, record["request"]): record for life, record in self.records("answer")}
@@ -255,17 +295,28 @@ class Evidence:
     def _make_sockets(self) -> list[RecordedSocket]:
         closed = {(life, record["socket"]): record for life, record in self.records("socket_closed")}
         flags = {(life, record["socket"]): record["flags"] for life, record in self.records("feature_flags")}
-        handshakes = {(each.life, each.remote): each.headers for each in self.requests() if each.is_handshake}
+        headers = self._headers_of_sockets()
         return [
             self._socket(
                 life,
                 record,
                 closed.get((life, record["socket"])),
                 flags.get((life, record["socket"])),
-                handshakes.get((life, record["remote"]), {}),
+                headers.get((life, record["socket"]), {}),
             )
             for life, record in self.records("socket_opened")
         ]
+
+    def _headers_of_sockets(self) -> dict[tuple[int, int], Mapping[str, str]]:
+        """Headers of handshakes by life and socket. A client's port may come again, so the latest one before counts."""
+        asked: dict[tuple[int, str], Mapping[str, str]] = {}
+        found: dict[tuple[int, int], Mapping[str, str]] = {}
+        for life, record in self.records("request", "socket_opened"):
+            if record["kind"] == "request":
+                asked[life, record["remote"]] = record["headers"]
+            else:
+                found[life, record["socket"]] = _by_lower_name(asked.get((life, record["remote"]), {}))
+        return found
 
     def _make_messages(self) -> list[RecordedMessage]:
         owners = {(life, record["socket"]): record["client_id"] for life, record in self.records("socket_opened")}
@@ -284,9 +335,7 @@ class Evidence:
     def _socket(
         self, life: int, opened: Json, closed: Json | None, flags: Any, headers: Mapping[str, str]
     ) -> RecordedSocket:
-        ended_at = None if closed is None else closed["at"]
-        if closed is None and not self._server.lives[life - 1].is_running:
-            ended_at = self._files[self._server.lives[life - 1].journal_file].last_at
+        ended_at = self._end_of(self._server.lives[life - 1]) if closed is None else closed["at"]
         return RecordedSocket(
             life=life,
             number=opened["socket"],
@@ -301,6 +350,16 @@ class Evidence:
             closed_by=closed["closed_by"] if closed is not None else None if ended_at is None else "life",
         )
 
+    def _end_of(self, life: Life) -> float | None:
+        """When a life has ended: at its last sign, or when it was told to, if that was later. None while it runs."""
+        if life.is_running:
+            return None
+        orders = self._seen_from_outside("order")
+        told: list[float] = [
+            each["at"] for each in orders if each["life_id"] == life.life_id and each["order"].startswith("SIG")
+        ]
+        return max([self._news(life.journal_file).last_at, *told])
+
 
 class _JournalFile:
     """A journal file that grows. A last line without its end is left for the next look."""
@@ -309,6 +368,10 @@ class _JournalFile:
         self._path = path
         self._position = 0
         self._records: list[Json] = []
+        self._by_kind: dict[str, list[Json]] = {}
+
+    def __len__(self) -> int:
+        return len(self._records)
 
     @property
     def last_at(self) -> float:
@@ -316,28 +379,39 @@ class _JournalFile:
         at: float = self._records[-1]["at"]
         return at
 
-    def read(self) -> Sequence[Json]:
-        """All records."""
+    def records(self, *kinds: str) -> Sequence[Json]:
+        """The records that were read, of these kinds or of all."""
+        if len(kinds) == 1:
+            return self._by_kind.get(kinds[0], ())
+        return [each for each in self._records if each["kind"] in kinds] if kinds else self._records
+
+    def read(self) -> None:
+        """Reads what is new. Without a file there is nothing."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._position)
                 new = file.read()
         except OSError:
-            return self._records
+            return
         whole, newline, _ = new.rpartition(b"\n")
-        self._records.extend(json.loads(line) for line in whole.splitlines())
         self._position += len(whole) + len(newline)
-        return self._records
+        for line in whole.splitlines():
+            record = json.loads(line)
+            self._records.append(record)
+            self._by_kind.setdefault(record["kind"], []).append(record)
 
 
-def is_same_prompt(one: RecordedRequest, other: RecordedRequest) -> bool:
-    """Whether two requests queue the same workflow."""
-    return _graph(one) is not None and _graph(one) == _graph(other)
+def route_of(path: str) -> str:
+    """A path without ``/api``: routes are the same with it."""
+    return path.removeprefix("/api") if path.startswith("/api/") else path
 
 
-def _graph(request: RecordedRequest) -> Any:
-    body = request.json
-    return body.get("prompt") if isinstance(body, dict) else None
+def workflow_of(request: RecordedRequest) -> str | None:
+    """A name for the workflow that a request queues, the same for the same one; None if it queues none."""
+    if request.digest is not None:
+        return request.digest
+    prompt = request.json.get("prompt") if isinstance(request.json, dict) else None
+    return None if prompt is None else json.dumps(prompt, sort_keys=True)
 
 
 def sent_prompts(requests: Iterable[RecordedRequest]) -> list[RecordedRequest]:
@@ -354,14 +428,48 @@ def _request(life: int, asked: Json, answered: Json | None) -> RecordedRequest:
         method=asked["method"],
         path=parts.path,
         query=dict(parse_qsl(parts.query, keep_blank_values=True)),
-        headers={name.lower(): value for name, value in asked["headers"].items()},
+        headers=_by_lower_name(asked["headers"]),
         body=asked["body"],
         remote=asked["remote"],
+        digest=asked.get("digest"),
         status=None if answered is None else answered["status"],
         seconds=None if answered is None else answered["seconds"],
         answer_headers={} if answered is None else answered["headers"],
         answer_body=None if answered is None else answered["body"],
     )
+
+
+def _loss(
+    lost: RecordedSocket, closed_at: float, later: Sequence[RecordedSocket], attempts: Sequence[Attempt]
+) -> ConnectionLoss:
+    """What came of the loss of a websocket, among the sockets that opened after it.
+
+    A server may notice the end of a websocket only after its client has noticed, and is back.
+    """
+    successor = next((each for each in later if _succeeds(each, lost, closed_at)), None)
+    back_at = None if successor is None else successor.at
+    if back_at is None or back_at >= closed_at:
+        made = [each for each in attempts if closed_at <= each.at and (back_at is None or each.at <= back_at)]
+    else:
+        made = [each for each in attempts if lost.at < each.at <= back_at and each.client_id == lost.client_id]
+    return ConnectionLoss(lost.client_id, min([closed_at, *(each.at for each in made)]), tuple(made), back_at)
+
+
+def _succeeds(socket: RecordedSocket, lost: RecordedSocket, closed_at: float) -> bool:
+    if socket.at >= closed_at:
+        return True
+    return socket.client_id == lost.client_id and (socket.closed_at is None or socket.closed_at > closed_at)
+
+
+def _by_lower_name(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _as_json(text: str | None) -> Any:
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return None
 
 
 def _outcome(handshake: RecordedRequest) -> str:

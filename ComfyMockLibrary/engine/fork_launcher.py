@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _EXIT_TIMEOUT = 5.0
 _KILLED = -9
+_NEVER_BEGUN = 1
 
 
 class ForkLauncher:
@@ -72,9 +73,16 @@ class _ForkServer:
         self._reader = threading.Thread(target=self._read_reports, name="mockserver-forkserver", daemon=True)
         self._reader.start()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def start(self, settings: LifeSettings) -> _ForkedLife:
         life = _ForkedLife(self, next(self._ids))
         with self.condition:
+            if not self.is_running:
+                life.be_lost()
+                return life
             self._lives[life.id] = life
         self.order("start", life, arguments=settings.command_line(), log=str(settings.log_file.absolute()))
         return life
@@ -105,14 +113,15 @@ class _ForkServer:
         assert self._process.stdout is not None
         with self._process.stdout as reports:
             for line in reports:
-                report = json.loads(line)
-                with self.condition:
-                    self._take(report)
-                    self.condition.notify_all()
+                with suppress(ValueError):  # something that is imported at every start of Python prints
+                    report = json.loads(line)
+                    with self.condition:
+                        self._take(report)
+                        self.condition.notify_all()
         with self.condition:
             self.is_running = False
             for life in self._lives.values():
-                life.status = _KILLED
+                life.be_lost()
             self._lives = {}
             self.condition.notify_all()
 
@@ -122,6 +131,11 @@ class _ForkServer:
             life.process_id = report["pid"]
         elif report["report"] == "ready":
             life.ready = report["ready"]
+        elif report["report"] == "failed":
+            life.failure = report["error"]
+            if not life.process_id:
+                life.status = _NEVER_BEGUN
+                del self._lives[life.id]
         else:
             life.status = report["status"]
             del self._lives[life.id]
@@ -133,7 +147,17 @@ class _ForkedLife:
         self.process_id = 0
         self.ready: dict[str, Any] | None = None
         self.status: int | None = None
+        self.failure: str | None = None
+        """Why it will never be ready, where that is not its own doing."""
         self._server = server
+
+    def be_lost(self) -> None:
+        """It has ended with the fork server."""
+        self.status = _KILLED
+        self.failure = (
+            f"was lost with the process that starts servers (pid {self._server.pid}), which has ended: the next start "
+            "begins a new one"
+        )
 
     @property
     def pid(self) -> int:
@@ -141,11 +165,13 @@ class _ForkedLife:
 
     def wait_until_ready(self, deadline: Deadline) -> dict[str, Any]:
         def is_decided() -> bool | None:
-            return self.ready is not None or self.status is not None or None
+            return any(each is not None for each in (self.ready, self.status, self.failure)) or None
 
         wait_until(is_decided, deadline, self._server.condition)
         if self.ready is not None:
             return self.ready
+        if self.failure is not None:
+            raise NotReady(self.failure)
         if self.status is not None:
             raise NotReady(ended_early(self.status))
         raise NotReady(f"was not ready within {deadline.timeout:g} s")

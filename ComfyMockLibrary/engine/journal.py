@@ -70,6 +70,11 @@ class EventJournal:
     def __len__(self) -> int:
         return len(self._events)
 
+    @property
+    def lost(self) -> str | None:
+        """Why the file does not have the latest events, if it has not."""
+        return None if self._file is None else self._file.lost
+
     def __enter__(self) -> None:
         self.condition.acquire()
 

@@ -29,6 +29,11 @@ class OutsideJournal:
         self._lock = threading.Lock()
         self._over: set[str] = set()
 
+    @property
+    def lost(self) -> str | None:
+        """Why the file does not have the latest records, if it has not."""
+        return None if self._file is None else self._file.lost
+
     def life_begun(self, life_id: str, number: int, pid: int) -> None:
         """A life is ready."""
         self._write("life_begun", {"life_id": life_id, "number": number, "pid": pid})

@@ -81,7 +81,7 @@ def is_frozen(pid: int) -> bool:
     """Whether a process stands still."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_STOPPED
-    except psutil.NoSuchProcess:
+    except (psutil.Error, OSError):  # gone, or no descriptor left to look with: an end must not fail for that
         return False
 
 

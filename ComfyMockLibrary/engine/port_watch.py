@@ -1,7 +1,10 @@
-"""Watches the port of a server that is down: resets every attempt to connect, and remembers when it came."""
+"""Watches the port of a server that is down: resets every attempt to connect, and tells when it came."""
 
 from __future__ import annotations
 
+import errno
+import select
+import selectors
 import socket
 import struct
 import threading
@@ -9,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ComfyMockLibrary.engine import platform
-from ComfyMockLibrary.engine.deadline import now
+from ComfyMockLibrary.engine.deadline import SLICE, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,42 +24,50 @@ _LINGER_NOT = struct.pack("hh" if platform.IS_WINDOWS else "ii", 1, 0)
 class PortWatch:
     """Listens on a port until it is closed. A client's system connects, and is reset at once: it sees no refusal."""
 
-    def __init__(self, port: int, notice: Callable[[float], object] | None = None) -> None:
-        """Calls ``notice`` with the time of each attempt. Raises OSError if the port cannot be listened on."""
-        self.attempts: list[float] = []
-        """When each attempt came, in monotonic seconds."""
+    def __init__(self, port: int, notice: Callable[[float], object]) -> None:
+        """Calls ``notice`` with the time of each attempt, in a thread. Raises OSError if the port cannot be had."""
         self._notice = notice
         self._listening = [_listen(socket.AF_INET, "127.0.0.1", port)]
         with suppress(OSError):  # no IPv6 here
             self._listening.append(_listen(socket.AF_INET6, "::1", port))
-        self._threads = [
-            threading.Thread(target=self._watch, args=(each,), name="mockserver-port-watch", daemon=True)
-            for each in self._listening
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._wake, self._woken = socket.socketpair()
+        self._thread = threading.Thread(target=self._watch, name="mockserver-port-watch", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        """Stops listening: the server can have the port again."""
-        for each in self._listening:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
-            each.close()
-        for thread in self._threads:
-            thread.join()
+        """Stops listening: the server can have the port again. Whoever has come until now is told of."""
+        self._wake.close()
+        self._thread.join()
 
-    def _watch(self, listening: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = listening.accept()
-            except OSError:
-                return
-            moment = now()
-            self.attempts.append(moment)
-            if self._notice is not None:
-                self._notice(moment)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
-            connection.close()
+    def _watch(self) -> None:
+        with selectors.DefaultSelector() as selector, self._woken:
+            for each in (*self._listening, self._woken):
+                selector.register(each, selectors.EVENT_READ)
+            is_closing = False
+            while not is_closing:
+                is_closing = self._woken in [key.fileobj for key, _ in selector.select()]
+                try:
+                    for each in self._listening:
+                        self._reset_all(each)
+                except OSError as failure:
+                    if failure.errno not in (errno.EMFILE, errno.ENFILE):
+                        raise
+                    # Without descriptors for now: who knocks waits meanwhile.
+                    is_closing = is_closing or bool(select.select([self._woken], [], [], SLICE)[0])
+        for each in self._listening:
+            each.close()
+
+    def _reset_all(self, listening: socket.socket) -> None:
+        with suppress(BlockingIOError):
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except ConnectionError:  # it has gone
+                    self._notice(now())
+                    continue
+                self._notice(now())
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+                connection.close()
 
 
 def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
@@ -68,6 +79,7 @@ def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.soc
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listening.bind((address, port))
         listening.listen(_BACKLOG)
+        listening.setblocking(False)
     except BaseException:
         listening.close()
         raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,20 @@ FORMAT_VERSION = 1
 
 
 class RecordFile:
-    """A journal file. Its first record ties the monotonic clock to a boot and to the wall clock."""
+    """A journal file. Its first record ties the monotonic clock to a boot and to the wall clock.
+
+    One that cannot grow, on a full disk for instance, ends with a whole record. Nobody fails for it: whoever writes has
+    something better to do, in a thread of its own.
+    """
 
     def __init__(self, path: Path, party: Mapping[str, Any]) -> None:
+        """Begins the file; one that is there is replaced. Raises OSError if not even its anchor can be written."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", encoding="utf-8", buffering=1)
+        self.path = path
+        self.lost: str | None = None
+        """Why the file does not have the latest records, if it has not."""
+        self._length = 0
+        self._file = path.open("wb", buffering=0)
         moment = now()
         anchor = {
             "format": FORMAT_VERSION,
@@ -33,15 +43,38 @@ class RecordFile:
             "monotonic": moment,
             "wall": datetime.now(timezone.utc).isoformat(),
         }
-        self.write(moment, "journal", {**anchor, **party})
+        try:
+            self._append(moment, "journal", {**anchor, **party})
+        except OSError as failure:
+            self._file.close()
+            raise OSError(failure.errno, failure.strerror, str(path)) from None
 
     def write(self, at: float, kind: str, fields: Mapping[str, Any]) -> None:
         """Appends one record. Values that JSON does not know are described: bytes by their length."""
-        self._file.write(json.dumps({"at": at, "kind": kind, **fields}, default=_described) + "\n")
+        if self.lost is not None:
+            return
+        try:
+            self._append(at, kind, fields)
+        except OSError as failure:
+            self.lost = failure.strerror or str(failure)
+            with suppress(OSError):
+                self._append(now(), "journal_ended", {"why": self.lost})
 
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+    def _append(self, at: float, kind: str, fields: Mapping[str, Any]) -> None:
+        line = json.dumps({"at": at, "kind": kind, **fields}, default=_described).encode() + b"\n"
+        try:
+            rest = line
+            while rest:  # a disk that is nearly full takes a part
+                rest = rest[self._file.write(rest) or 0 :]
+        except OSError:
+            with suppress(OSError):  # a half line is worse than none: readers take what is there for records
+                self._file.seek(self._file.truncate(self._length))
+            raise
+        self._length += len(line)
 
 
 def file_name(alias: str) -> str:

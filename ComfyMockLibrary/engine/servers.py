@@ -22,6 +22,7 @@ from ComfyMockLibrary.engine.launcher import LaunchedLife, Launcher, LifeSetting
 from ComfyMockLibrary.engine.outside import OutsideJournal
 from ComfyMockLibrary.engine.port_watch import PortWatch
 from ComfyMockLibrary.engine.records import file_name, shown
+from ComfyMockLibrary.engine.refusals import clear_refusals
 from ComfyMockLibrary.types import Profile, StopSignal
 
 if TYPE_CHECKING:
@@ -155,24 +156,19 @@ class MockServer:
         self.evidence = Evidence(self)
         """What its journals tell of its clients, over all lives."""
         self._watch: PortWatch | None = None
-        self._refused: list[float] = []
         self._outside: OutsideJournal | None = None
 
-    @property
-    def refused_attempts(self) -> list[float]:
-        """When clients have tried to connect while the server was down and its port was watched, oldest first."""
-        return [*self._refused, *(self._watch.attempts if self._watch is not None else ())]
-
     def watch_port(self) -> None:
-        """Resets and remembers every attempt to connect, until the next life begins. Only while the server is down."""
+        """Resets and records every attempt to connect, until the next life begins. Only while the server is down."""
         if self._watch is None:
-            self._watch = PortWatch(self.port, None if self._outside is None else self._outside.attempt)
+            assert self._outside is not None
+            self._watch = PortWatch(self.port, self._outside.attempt)
 
     def stop_watching_port(self) -> None:
         """Lets clients be refused as before."""
         if self._watch is not None:
             self._watch.close()
-            self._refused, self._watch = self.refused_attempts, None
+            self._watch = None
 
     @property
     def port(self) -> int:
@@ -231,10 +227,21 @@ class MockServer:
         return self._outside.began_at
 
     @property
+    def outside_file(self) -> Path:
+        """The journal that tells of its lives from outside. There is one from its first life on."""
+        assert self._outside is not None
+        return self._outside.path
+
+    @property
     def journal_files(self) -> list[Path]:
         """Journals of all its lives, oldest first, and the one that tells of them from outside."""
-        outside = [] if self._outside is None else [self._outside.path]
+        outside = [] if self._outside is None else [self.outside_file]
         return [*outside, *(life.journal_file for life in self.lives)]
+
+    @property
+    def journal_lost(self) -> str | None:
+        """Why the journal that tells of its lives from outside has ended early, if it has."""
+        return None if self._outside is None else self._outside.lost
 
     def _release(self) -> None:
         """Gives back what it has over all its lives."""
@@ -344,7 +351,10 @@ class ServerManager:
                     raise
                 self._current = known
                 return known
-            server = MockServer(alias or self._free_alias(), platform.PortHolder(port), options)
+            alias = alias or self._free_alias()
+            with clear_refusals(f"The mock server {alias!r} cannot start"):
+                holder = platform.PortHolder(port)
+            server = MockServer(alias, holder, options)
             try:
                 self._begin_life(server, deadline)
             except BaseException:
@@ -473,6 +483,10 @@ class ServerManager:
         return next(name for name in map("server-{}".format, _server_numbers) if name not in self._servers)
 
     def _begin_life(self, server: MockServer, deadline: Deadline) -> None:
+        with clear_refusals(f"The mock server {server.alias!r} cannot start"):
+            self._launch_life(server, deadline)
+
+    def _launch_life(self, server: MockServer, deadline: Deadline) -> None:
         server._saw_end()
         server.stop_watching_port()
         number = len(server.lives) + 1
@@ -494,6 +508,7 @@ class ServerManager:
         )
         for left_over in (settings.log_file, settings.journal_file):
             left_over.unlink(missing_ok=True)
+        _begin_log(settings.log_file)
         process = self._launcher.launch(settings)
         try:
             ready = process.wait_until_ready(deadline)
@@ -537,6 +552,16 @@ class ServerManager:
                 f"The mock server {server.alias!r} does not run: {server.life.describe()}. "
                 "Start its next life with `Restart Mock Server`."
             )
+
+
+def _begin_log(file: Path) -> None:
+    """Makes the log. Raises OSError where a life could not write its last words: nobody would know why it ended."""
+    with file.open("wb", buffering=0) as log:
+        try:
+            log.write(b"\n")
+        except OSError as failure:
+            raise OSError(failure.errno, failure.strerror, str(file)) from None
+        log.truncate(0)
 
 
 def _faults_file(server: MockServer, file: Path) -> Path | None:

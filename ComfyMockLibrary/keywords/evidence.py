@@ -8,7 +8,13 @@ from typing import Any
 
 from assertionengine import AssertionOperator, verify_assertion
 
-from ComfyMockLibrary.engine.evidence import Outage, RecordedMessage, RecordedRequest, RecordedSocket
+from ComfyMockLibrary.engine.evidence import (
+    ConnectionLoss,
+    RecordedMessage,
+    RecordedRequest,
+    RecordedSocket,
+    route_of,
+)
 from ComfyMockLibrary.engine.servers import MockServer
 from ComfyMockLibrary.engine.verdicts import Verdicts
 from ComfyMockLibrary.keywords.base import Component, keyword
@@ -56,19 +62,22 @@ class EvidenceKeywords(Component):
         timeout: timedelta | None = None,
         *,
         max_attempts: int | None = None,
+        nth: int | None = None,
         client_id: str | None = None,
         server: MockServer | None = None,
-    ) -> Outage:
+    ) -> ConnectionLoss:
         """Waits until the client that has lost its websocket has one again, to the life that runs now.
 
         *Args:*
           - ``timeout``: Longest time to wait, for example ``5 s``. Library default if left out.
           - ``max_attempts``: How many attempts it may need, the last one included. Attempts while the server is down
             are counted only where `Kill Mock Server` was told to watch them.
+          - ``nth``: Which loss of a websocket is meant, ``1`` for the first since the server was first started. The
+            latest if left out: give it where the loss may not be recorded yet, as after a fault of the network.
           - ``client_id``: The client with this ``clientId``; all clients count as one if left out.
           - ``server``: Alias, port or handle. The current server if left out.
 
-        *Returns:* The outage, with ``lost_at``, ``back_at``, ``attempts`` and ``delays``.
+        *Returns:* The loss, with ``lost_at``, ``back_at``, ``attempts`` and ``delays``.
 
         *Raises:*
           - AssertionError: If it has not come back in time, has needed more attempts, or has never lost a websocket.
@@ -77,7 +86,9 @@ class EvidenceKeywords(Component):
         | `Restart Mock Server`    signal=SIGKILL
         | `Client Should Have Reconnected`    timeout=5 s    max_attempts=3
         """
-        return self._verdicts(server).should_have_reconnected(self.session.timeout_or(timeout), max_attempts, client_id)
+        return self._verdicts(server).should_have_reconnected(
+            self.session.timeout_or(timeout), max_attempts, client_id, nth
+        )
 
     @keyword(tags=["Evidence", "Getter"])
     def get_reconnect_attempts(
@@ -86,6 +97,7 @@ class EvidenceKeywords(Component):
         assertion_expected: Any = None,
         message: str | None = None,
         *,
+        nth: int | None = None,
         client_id: str | None = None,
         server: MockServer | None = None,
     ) -> int:
@@ -98,6 +110,7 @@ class EvidenceKeywords(Component):
           - ``assertion_operator``: Compares the number with ``assertion_expected``, for example ``<=``.
           - ``assertion_expected``: What it is compared with.
           - ``message``: Text of the failure instead of the usual one.
+          - ``nth``: Which loss of a websocket is meant, ``1`` for the first. The latest if left out.
           - ``client_id``: The client with this ``clientId``; all clients count as one if left out.
           - ``server``: Alias, port or handle. The current server if left out.
 
@@ -110,7 +123,7 @@ class EvidenceKeywords(Component):
         | `Client Should Have Reconnected`
         | `Get Reconnect Attempts`    <=    3
         """
-        attempts = self._verdicts(server).reconnect_attempts(client_id)
+        attempts = self._verdicts(server).reconnect_attempts(client_id, nth)
         return _compared(attempts, assertion_operator, assertion_expected, "Reconnect attempts", message)
 
     @keyword(tags=["Evidence", "Assertion"])
@@ -121,18 +134,20 @@ class EvidenceKeywords(Component):
         base: timedelta,
         maximum: timedelta | None = None,
         tolerance: Percent = Percent(0.2),  # noqa: B008 - it does not change
+        nth: int | None = None,
         client_id: str | None = None,
         server: MockServer | None = None,
     ) -> None:
         """Compares the delays between the client's attempts to get its websocket back with a backoff strategy.
 
-        Looks at the latest outage. A first attempt that is made at once counts as no delay.
+        A first attempt that is made at once counts as no delay.
 
         *Args:*
           - ``strategy``: How the delays should grow.
           - ``base``: The first delay.
           - ``maximum``: The longest delay; there is none if left out.
           - ``tolerance``: How far each delay may be off.
+          - ``nth``: Which loss of a websocket is meant, ``1`` for the first. The latest if left out.
           - ``client_id``: The client with this ``clientId``; all clients count as one if left out.
           - ``server``: Alias, port or handle. The current server if left out.
 
@@ -150,6 +165,7 @@ class EvidenceKeywords(Component):
             None if maximum is None else maximum.total_seconds(),
             tolerance,
             client_id,
+            nth,
         )
 
     @keyword(tags=["Evidence", "Assertion"])
@@ -157,6 +173,8 @@ class EvidenceKeywords(Component):
         self, prompt_id: str | None = None, *, server: MockServer | None = None
     ) -> None:
         """Fails if a workflow was queued twice, over all lives of the server; also if none was queued.
+
+        Prompts that were refused do not count, since a client may send them again; those that were not answered do.
 
         *Args:*
           - ``prompt_id``: Looks only at the workflow that was queued under this id.
@@ -180,6 +198,7 @@ class EvidenceKeywords(Component):
         *,
         times: int | None = None,
         status: int | None = None,
+        life: int | None = None,
         timeout: timedelta = timedelta(),
         server: MockServer | None = None,
     ) -> list[RecordedRequest]:
@@ -191,6 +210,7 @@ class EvidenceKeywords(Component):
             anything.
           - ``times``: How many exactly; at least one if left out.
           - ``status``: Only those that were answered with this HTTP status count.
+          - ``life``: Only those of this life count: ``1`` for the first, ``-1`` for the latest.
           - ``timeout``: Longest time to wait for them; looks once if left out.
           - ``server``: Alias, port or handle. The current server if left out.
 
@@ -203,7 +223,9 @@ class EvidenceKeywords(Component):
         | `Mock Server Should Have Received`    POST    /prompt    times=1
         | `Mock Server Should Have Received`    GET    /history/*    timeout=5 s
         """
-        return self._verdicts(server).should_have_received(method, path, times, status, timeout.total_seconds())
+        return self._verdicts(server).should_have_received(
+            method, path, times, status, timeout.total_seconds(), self._life(life, server)
+        )
 
     @keyword(tags=["Evidence", "Getter"])
     def get_recorded_requests(
@@ -215,6 +237,7 @@ class EvidenceKeywords(Component):
         method: str | None = None,
         path: str | None = None,
         client_id: str | None = None,
+        life: int | None = None,
         server: MockServer | None = None,
     ) -> list[RecordedRequest]:
         """Returns the HTTP requests that the server has received, over all its lives, oldest first.
@@ -226,6 +249,7 @@ class EvidenceKeywords(Component):
           - ``method``: Only those with this method.
           - ``path``: Only those with this path, without query and ``/api``; ``*`` stands for anything.
           - ``client_id``: Only those that name this client in ``clientId`` or ``client_id``.
+          - ``life``: Only those of this life: ``1`` for the first, ``-1`` for the latest.
           - ``server``: Alias, port or handle. The current server if left out.
 
         *Raises:*
@@ -233,14 +257,17 @@ class EvidenceKeywords(Component):
 
         Example:
         | ${requests} =    `Get Recorded Requests`    method=POST    path=/prompt
+        | ${before the crash} =    `Get Recorded Requests`    life=1
         | Log    ${requests}[0].json
         | `Get Recorded Requests`    <    10    path=/history*
         """
+        number = self._life(life, server)
         found = [
             each
             for each in self._server(server).evidence.requests()
-            if (method is None or method.upper() == each.method)
-            and (path is None or fnmatchcase(each.route, path))
+            if number in (None, each.life)
+            and (method is None or method.upper() == each.method)
+            and (path is None or fnmatchcase(each.route, route_of(path)))
             and client_id in (None, each.client_id)
         ]
         _compared(len(found), assertion_operator, assertion_expected, "Number of requests", message)
@@ -254,6 +281,7 @@ class EvidenceKeywords(Component):
         message: str | None = None,
         *,
         client_id: str | None = None,
+        life: int | None = None,
         server: MockServer | None = None,
     ) -> list[RecordedSocket]:
         """Returns the websockets that clients have had to the server, over all its lives, oldest first.
@@ -263,6 +291,7 @@ class EvidenceKeywords(Component):
           - ``assertion_expected``: What it is compared with.
           - ``message``: Text of the failure instead of the usual one.
           - ``client_id``: Only those of this client.
+          - ``life``: Only those of this life: ``1`` for the first, ``-1`` for the latest.
           - ``server``: Alias, port or handle. The current server if left out.
 
         *Raises:*
@@ -272,7 +301,9 @@ class EvidenceKeywords(Component):
         | ${sockets} =    `Get Recorded Sockets`    ==    2
         | Should Be Equal    ${sockets}[0].closed_by    life
         """
-        found = self._server(server).evidence.sockets(client_id)
+        number = self._life(life, server)
+        sockets = self._server(server).evidence.sockets(client_id)
+        found = [each for each in sockets if number in (None, each.life)]
         _compared(len(found), assertion_operator, assertion_expected, "Number of websockets", message)
         return found
 
@@ -285,6 +316,7 @@ class EvidenceKeywords(Component):
         *,
         type: str | None = None,  # noqa: A002 - as messages have it
         client_id: str | None = None,
+        life: int | None = None,
         server: MockServer | None = None,
     ) -> list[RecordedMessage]:
         """Returns the messages on websockets, either way, over all lives of the server, oldest first.
@@ -297,6 +329,7 @@ class EvidenceKeywords(Component):
           - ``message``: Text of the failure instead of the usual one.
           - ``type``: Only those of this type, for example ``executed``.
           - ``client_id``: Only those from or to this client.
+          - ``life``: Only those of this life: ``1`` for the first, ``-1`` for the latest.
           - ``server``: Alias, port or handle. The current server if left out.
 
         *Raises:*
@@ -306,10 +339,13 @@ class EvidenceKeywords(Component):
         | ${sent} =    `Get Recorded Messages`    type=execution_success
         | `Get Recorded Messages`    ==    0    type=execution_error
         """
+        number = self._life(life, server)
         found = [
             each
             for each in self._server(server).evidence.messages()
-            if type in (None, each.type) and (client_id is None or client_id in each.client_ids)
+            if number in (None, each.life)
+            and type in (None, each.type)
+            and (client_id is None or client_id in each.client_ids)
         ]
         _compared(len(found), assertion_operator, assertion_expected, "Number of messages", message)
         return found
@@ -387,6 +423,18 @@ class EvidenceKeywords(Component):
 
     def _server(self, server: MockServer | None) -> MockServer:
         return self.session.servers.get(server)
+
+    def _life(self, life: int | None, server: MockServer | None) -> int | None:
+        """Number of the life that is meant."""
+        count = len(self._server(server).lives)
+        if life is None or 1 <= life <= count:
+            return life
+        if -count <= life <= -1:
+            return count + 1 + life
+        raise ValueError(
+            f"The mock server {self._server(server).alias!r} has no life {life}; give 1 for its first of {count}, or "
+            "-1 for the latest."
+        )
 
     def _verdicts(self, server: MockServer | None) -> Verdicts:
         target = self._server(server)

@@ -101,7 +101,7 @@ class Session:
     def directory(self) -> Path | None:
         """Where the files of servers and clients go: below Robot's output directory. None without a run."""
         output = _variable("${OUTPUT DIR}")
-        return None if output is None else Path(output) / "mockserver"
+        return None if output is None else Path(output) / "comfymock"
 
     @property
     def known_servers(self) -> list[MockServer]:

@@ -28,7 +28,7 @@ class TimelineKeywords(Component):
           - ValueError: If there is no server and no client.
 
         The same picture can be made of the journals later, as a page:
-        ``python -m ComfyMockLibrary timeline results/mockserver``
+        ``python -m ComfyMockLibrary timeline results/comfymock``
 
         Example:
         | `Restart Mock Server`    signal=SIGKILL

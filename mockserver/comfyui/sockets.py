@@ -7,7 +7,6 @@ import functools
 import itertools
 import json
 import uuid
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
@@ -15,6 +14,7 @@ from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 from mockserver import frames
 from mockserver.comfyui import messages
 from mockserver.comfyui.messages import AnyMessage, Message
+from mockserver.ordinals import Ordinals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -181,7 +181,7 @@ class Sockets:
         self._registered: dict[str, Socket] = {}
         self._open: dict[int, Socket] = {}
         self._numbers = itertools.count(1)
-        self._ordinals: Counter[str] = Counter()
+        self._ordinals = Ordinals(lambda: (socket.sid for socket in self._open.values()))
         self._outbox: asyncio.Queue[tuple[AnyMessage, str | None]] = asyncio.Queue()
 
     def __len__(self) -> int:
@@ -223,8 +223,7 @@ class Sockets:
         self, request: web.Request, response: web.WebSocketResponse, welcome: list[AnyMessage], sid: str, flags: Json
     ) -> None:
         """Serves one websocket, already upgraded, until it closes. ``welcome`` goes to it before anything else."""
-        self._ordinals[sid] += 1
-        socket = Socket(next(self._numbers), sid, request, response, self._ordinals[sid])
+        socket = Socket(next(self._numbers), sid, request, response, self._ordinals.next(sid))
         self._registered[sid] = socket
         self._open[socket.number] = socket
         self._journal.record(

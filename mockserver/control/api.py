@@ -62,6 +62,7 @@ class ControlApi:
                 "sockets": len(self._server.sockets),
                 "queue_remaining": self._server.queue.remaining,
                 "journal": None if settings.journal is None else str(settings.journal),
+                "journal_lost": self._server.journal.lost,
             }
         )
 
@@ -136,6 +137,7 @@ class ControlApi:
         if not isinstance(what, str | None) or what not in HOLDING:
             raise _error(400, f"what is {what!r}; give 'execution' or 'network', or leave it out for both.")
         released = self._faults().release(HOLDING[what])
+        await self._faults().settled()
         return web.json_response({"faults": [each.as_json() for each in released]})
 
     async def get_journal(self, request: web.Request) -> web.Response:

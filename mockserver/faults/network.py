@@ -114,21 +114,21 @@ class NetworkFaults:
             self._order(partial(self._listener.slow_accept, fault.delay))
         elif isinstance(fault, Flap):
             assert latest is not None
-            self._go_down()  # not in the task, which begins when the fault is already said to be set
+            self._go_down(latest)
             self._flapping = asyncio.ensure_future(self._flap(latest, fault))
         else:
             self._order(self._listener.resume)
 
     async def _flap(self, standing: Standing, fault: Flap) -> None:
         while True:
-            self._registry.strike(standing)
             await asyncio.sleep(fault.down)
             self._order(self._listener.resume)
             await asyncio.sleep(fault.up)
-            self._go_down()
+            self._go_down(standing)
 
-    def _go_down(self) -> None:
+    def _go_down(self, standing: Standing) -> None:
         self._order(partial(self._listener.refuse, drop_established=True))
+        self._registry.strike(standing)
 
     def _note_strike(self, rule: ByteRule, connection: Connection, details: dict[str, Any]) -> None:
         standing = self._registry.get(rule.fault)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -12,6 +11,7 @@ from mockserver.network import closing
 from mockserver.network.draws import Direction, Draws
 from mockserver.network.flows import Start
 from mockserver.network.splice import Splice
+from mockserver.ordinals import Ordinals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -238,7 +238,7 @@ class Connections:
         self._rules: tuple[ByteRule, ...] = ()
         self._connections: dict[RequestHandler, Connection] = {}
         self._accepted = 0
-        self._ordinals: Counter[str] = Counter()
+        self._ordinals = Ordinals(lambda: (each.client for each in self._connections.values()))
         self._look_for_gone_at = 16
 
     @property
@@ -285,8 +285,7 @@ class Connections:
 
     def next_ordinal(self, client: str) -> int:
         """Counts a connection of a client."""
-        self._ordinals[client] += 1
-        return self._ordinals[client]
+        return self._ordinals.next(client)
 
     def _forget_gone(self) -> None:
         """Now and then, so that neither a wrapper nor a callback is needed for each connection."""

@@ -153,7 +153,8 @@ class Step(_Part, frozen=True, kw_only=True):
     """Time since the step before was done."""
     fault: AnyFault | None = None
     """Sets a fault. With ``when`` in it, it strikes at exactly that event while the script goes on. Texts may be
-    ``{client_id}`` and ``{prompt_id}``: of the client that has connected last, of the prompt that was queued last."""
+    ``{client_id}`` and ``{prompt_id}``: of the client that has connected last, of the prompt that the script has
+    waited for, or else of the one that was queued last."""
     clear: FaultId | list[FaultId] | None = None
     """Ends faults by their ids, or ``all``."""
     restart: RestartLife | None = None

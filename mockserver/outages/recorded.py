@@ -18,7 +18,7 @@ CLIENT_ID = "{client_id}"
 """Stands in a script for the clientId of the client that has connected last."""
 
 PROMPT_ID = "{prompt_id}"
-"""Stands in a script for the id of the prompt that was queued last."""
+"""Stands in a script for the id of a prompt: the one queued last when the script first found it."""
 
 _CONNECTIONS = {"socket_opened": "connected", "socket_closed": "disconnected"}
 
@@ -35,6 +35,8 @@ class Recorded:
         self._occurrences: list[list[Occurrence]] = []
         self._open: set[int] = set()
         self._latest: dict[str, str] = {}
+        self._prompt_id: str | None = None
+        """Which prompt the script is about, once it has found one: a client may queue the next one meanwhile."""
 
     def __len__(self) -> int:
         return len(self._records)
@@ -63,9 +65,9 @@ class Recorded:
         self._occurrences.append(list(self._occurrences_of(record)))
 
     def filled(self, part: Any) -> Any:
-        """JSON values with ``{client_id}`` and ``{prompt_id}`` replaced by those that came last."""
+        """JSON values with ``{client_id}`` and ``{prompt_id}`` replaced by the client and the prompt they stand for."""
         if isinstance(part, str):
-            return self._latest.get(part, part)
+            return self._prompt_id if part == PROMPT_ID and self._prompt_id else self._latest.get(part, part)
         if isinstance(part, list):
             return [self.filled(each) for each in part]
         return {name: self.filled(each) for name, each in part.items()} if isinstance(part, dict) else part
@@ -78,6 +80,8 @@ class Recorded:
         for position in range(since, len(self)):
             seen += self._fits(wait, position)
             if seen == wait.nth:
+                if wait.prompt_id == PROMPT_ID:
+                    self._prompt_id = self.filled(PROMPT_ID)
                 return position + 1
         return None
 

@@ -14,6 +14,7 @@ from aiohttp import web
 from mockserver import lifeline
 from mockserver.listening import Listener, PortTaken
 from mockserver.proxy import NAME, ProxySettings
+from mockserver.settings import is_loopback
 from mockserver.toxiproxy.api import Proxies, make_api
 from mockserver.toxiproxy.errors import ApiError
 
@@ -59,6 +60,9 @@ async def _serve(settings: ProxySettings, api: Listener) -> None:
     await api.serve(runner)
     api_url = f"http://{settings.api.rpartition(':')[0]}:{api.port}"
     log.info("seed %d", settings.seed)
+    for option, address in (("--listen", settings.listen), ("--api", settings.api)):
+        if address is not None and not is_loopback(address.rpartition(":")[0].strip("[]")):
+            log.warning("WARNING: whoever reaches %s can use this proxy, without a password (%s)", address, option)
     _report_ready(settings, proxy, api_url)
     if settings.supervised:
         lifeline.hold_lifeline(stop, lambda: None)

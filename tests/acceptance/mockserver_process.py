@@ -160,10 +160,12 @@ def _matches(message: Json, type_: str, data: Json) -> bool:
 class MockProcess:
     """A mock server, started and ready."""
 
-    def __init__(self, directory: Path, *arguments: str, supervised: bool = True) -> None:
+    def __init__(
+        self, directory: Path, *arguments: str, supervised: bool = True, journal_file: Path | None = None
+    ) -> None:
         directory.mkdir()
         self.log_file = directory / "log"
-        self.journal_file = directory / "journal"
+        self.journal_file = journal_file or directory / "journal"
         options = ["--journal", str(self.journal_file), *(["--supervised"] if supervised else [])]
         self._clients: list[Client] = []
         with self.log_file.open("wb") as log:

@@ -169,7 +169,7 @@ Another Server
 
 Ends At Once
     [Documentation]    Client process 'mine' ended with exit status 3 before it had sent a request to URL.
-    ...    Log: results/mockserver/mine.log. End of its output: bye
+    ...    Log: results/comfymock/mine.log. End of its output: bye
     Start Client Process    python3    -c    print("bye"); raise SystemExit(3)    alias=mine
 
 Never Asks
@@ -228,4 +228,4 @@ def unified(message: str) -> str:
     message = " ".join(message.split())
     message = re.sub(r"http://127\.0\.0\.1:\d+", "URL", message)
     message = re.sub(r"pid \d+", "pid PID", message)
-    return re.sub(r"Log: results/mockserver/server-\d+-life-1\.log", "Log: LOG", message)
+    return re.sub(r"Log: results/comfymock/server-\d+-life-1\.log", "Log: LOG", message)

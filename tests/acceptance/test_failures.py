@@ -5,11 +5,11 @@ The documentation of each test in the suites below is the message that it must f
 
 from __future__ import annotations
 
-import re
 import socket
 from typing import TYPE_CHECKING
 
-from robot_run import BEFORE_IT_LISTENS, run_robot, servers_held_at
+from failing_suites import should_fail_as_documented
+from robot_run import BEFORE_IT_LISTENS, servers_held_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,7 @@ ${PROMPT ENDED}    executed node=3 display_node=3 output.images=[…] prompt_id=
 ${IS CONNECTED}    Seen: client 'one' is connected; last events: ${CONNECTED}.
 ${IS LOST}         Seen: client 'one' is reconnecting; last events: ${LOST}.
 ${HAD PROMPT}      Seen: client 'one' is connected; last events: ${PROMPT ENDED}.
-${LOG}             Log: results/mockserver/main-life-1.log.
+${LOG}             Log: results/comfymock/main-life-1.log.
 ${RUNS}            Server: running, pid PID. ${LOG}
 ${FROZEN}          Server: frozen, pid PID. ${LOG}
 ...                The server is frozen: let it go on with `Thaw Mock Server`.
@@ -64,21 +64,6 @@ Lose The Connection
 
 *** Test Cases ***
 """
-
-PLACEHOLDERS = {
-    r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b": "PROMPT",
-    r"\b[0-9a-f]{32}\b": "CLIENT",
-    r"\b[0-9a-f]{12}\b": "LIFE",
-    r"\b(pid|process) \d+": r"\1 PID",
-    r"(127\.0\.0\.1:|\b[Pp]ort )\d+": r"\1PORT",
-    r"\d+\.\d{3} s (ago|before)": r"TIME \1",
-    r"after \d+\.\d{3} s": "after TIME",
-    r"timestamp=\d+": "timestamp=TIME",
-    r"by process PID \(.*?\)\.": "by process PID (COMMAND).",
-    r"usage: .*? \[options\]": "USAGE",
-    r"\b\d\d+ events since": "MANY events since",
-    r"position \d\d+": "position MANY",
-}
 
 
 def test_waiting_for_an_event(tmp_path: Path) -> None:
@@ -142,7 +127,7 @@ Client Is Disconnected
     ...    reconnection_aborted attempts=1 (TIME ago).
     ...    0 events since position 5.
     ...    Server: running, pid PID.
-    ...    Log: results/mockserver/main-life-2.log.
+    ...    Log: results/comfymock/main-life-2.log.
     ...    The client does not try to connect: use `Reconnect Client`.
     Lose The Connection
     Abort Reconnect
@@ -192,7 +177,7 @@ Server Lives On In Another Life
     ...    reconnection_aborted attempts=1 (TIME ago).
     ...    5 events since the start.
     ...    Server: running, pid PID.
-    ...    Log: results/mockserver/main-life-2.log.
+    ...    Log: results/comfymock/main-life-2.log.
     ...    The client does not try to connect: use `Reconnect Client`.
     Lose The Connection
     Abort Reconnect
@@ -284,7 +269,7 @@ It Comes
     ...    reconnecting attempt=2 delay=2 error=[Errno 111] Connection refused (TIME ago).
     ...    2 events since position 3.
     ...    Server: ended with exit status 0.
-    ...    Log: results/mockserver/main-life-1.log.
+    ...    Log: results/comfymock/main-life-1.log.
     [Setup]    Start Mock Server    alias=main    status_interval=0
     Connect Client    alias=one    base_delay=1 s    timeout=10 s
     Wait For Event    status    timeout=10 s
@@ -407,7 +392,7 @@ It Is Lost
     ...    reconnecting attempt=1 delay=3600 (TIME ago).
     ...    MANY events since position 2.
     ...    Server: running, pid PID.
-    ...    Log: results/mockserver/main-life-2.log.
+    ...    Log: results/comfymock/main-life-2.log.
     ...    A restart empties queue and history: queue it again.
     Have A Prompt That Has Ended
     Lose The Connection
@@ -479,27 +464,27 @@ def test_ends_of_servers(tmp_path: Path) -> None:
         """
 It Does Not Stop
     [Documentation]    Mock server 'main' did not stop within 0.2 s: it is running, pid PID.
-    ...    Log: results/mockserver/main-life-1.log.
+    ...    Log: results/comfymock/main-life-1.log.
     ...    End it with `Kill Mock Server`.
     Wait For Mock Server To Stop
 
 It Is Frozen And Does Not Stop
     [Documentation]    Mock server 'main' did not stop within 0.2 s: it is frozen, pid PID.
-    ...    Log: results/mockserver/main-life-1.log.
+    ...    Log: results/comfymock/main-life-1.log.
     ...    End it with `Kill Mock Server`.
     Freeze Mock Server
     Wait For Mock Server To Stop
 
 It Has Crashed
     [Documentation]    Mock server 'main' should be running but ended with SIGKILL.
-    ...    Log: results/mockserver/main-life-1.log.
+    ...    Log: results/comfymock/main-life-1.log.
     ...    Start its next life with `Restart Mock Server`.
     Kill Mock Server    signal=SIGKILL
     Mock Server Should Be Running
 
 It Runs
     [Documentation]    Mock server 'main' should not be running but is running, pid PID.
-    ...    Log: results/mockserver/main-life-1.log.
+    ...    Log: results/comfymock/main-life-1.log.
     ...    End it with `Kill Mock Server`, or wait for its end with `Wait For Mock Server To Stop`.
     Mock Server Should Not Be Running
 
@@ -526,7 +511,7 @@ def test_servers_that_do_not_start(tmp_path: Path) -> None:
 Option Is Unknown
     [Documentation]    Mock server 'other' on port PORT ended with exit status 2 before it was ready: python -m
     ...    mockserver: error: unrecognized arguments: --no-such-option.
-    ...    Log: results/mockserver/other-life-1.log.
+    ...    Log: results/comfymock/other-life-1.log.
     ...    End of its output: USAGE python -m mockserver: error: unrecognized arguments:
     ...    --no-such-option
     Start Mock Server    --no-such-option    alias=other
@@ -535,7 +520,7 @@ Value Is Wrong
     [Documentation]    Mock server 'other' on port PORT ended with exit status 2 before it was ready: python -m
     ...    mockserver: error: argument --close-code: '7' is no close code; give a number from 1000 to
     ...    4999 (RFC 6455, 7.4).
-    ...    Log: results/mockserver/other-life-1.log.
+    ...    Log: results/comfymock/other-life-1.log.
     ...    End of its output: USAGE python -m mockserver: error: argument --close-code: '7' is no close
     ...    code; give a number from 1000 to 4999 (RFC 6455, 7.4)
     Start Mock Server    --close-code    7    alias=other
@@ -552,7 +537,7 @@ Port Is Taken
 Port Is Stolen While The Server Is Down
     [Documentation]    Mock server 'main' on port PORT ended with exit status 1 before it was ready:
     ...    Port PORT on 127.0.0.1 is taken by process PID (COMMAND).
-    ...    Log: results/mockserver/main-life-2.log.
+    ...    Log: results/comfymock/main-life-2.log.
     ${server} =    Get Mock Server
     Kill Mock Server
     ${thief} =    Evaluate    socket.create_server(("127.0.0.1", $server.port))
@@ -579,7 +564,7 @@ Port Has Another Alias
 Next Life Does Not Start
     [Documentation]    Mock server 'main' on port PORT ended with exit status 2 before it was ready: python -m
     ...    mockserver: error: unrecognized arguments: --no-such-option.
-    ...    Log: results/mockserver/main-life-2.log.
+    ...    Log: results/comfymock/main-life-2.log.
     ...    End of its output: USAGE python -m mockserver: error: unrecognized arguments:
     ...    --no-such-option
     Kill Mock Server
@@ -984,20 +969,4 @@ def failures_should_be_as_documented(
     directory: Path, tests: str, *options: str, environment: Mapping[str, str] | None = None
 ) -> None:
     """Runs tests, all of which must fail, and compares their messages with their documentation."""
-    run = run_robot(directory, HEAD + tests.lstrip(), *options, environment=environment)
-    assert run.tests, run.printed
-    failures = {name: test.message if test.status == "FAIL" else test.status for name, test in run.tests.items()}
-    documented = {name: test.documentation for name, test in run.tests.items()}
-    assert as_one_text(failures) == as_one_text(documented)
-
-
-def as_one_text(messages: dict[str, str]) -> str:
-    """Messages by test, a sentence or an event a line, without what differs from run to run."""
-    return "\n\n".join("\n    ".join([name, *sentences(message)]) for name, message in messages.items())
-
-
-def sentences(message: str) -> list[str]:
-    text = " ".join(message.split())
-    for pattern, placeholder in PLACEHOLDERS.items():
-        text = re.sub(pattern, placeholder, text)
-    return re.split(r"(?<=[.;]) (?=\w)", text)
+    should_fail_as_documented(directory, HEAD + tests.lstrip(), *options, environment=environment)

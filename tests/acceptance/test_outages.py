@@ -185,7 +185,7 @@ class TestTheKeywords:
         texts = {name: test.message for name, test in run.tests.items()}
         assert re.fullmatch(
             r"Outage 'crash' was not led to its end: step 1 \(wait for clients=1\) timed out: it had not come within "
-            r"0\.1 s\. No client is connected\. Server: running, pid \d+\. Log: results/mockserver/\S+\.log\. The "
+            r"0\.1 s\. No client is connected\. Server: running, pid \d+\. Log: results/comfymock/\S+\.log\. The "
             r"client has to be connected before or while the outage runs; a slow one needs a longer patience\.",
             texts["Nobody Comes"],
         )

@@ -147,7 +147,7 @@ class TestTheCommand:
 
     def test_it_makes_a_page_of_the_journals_of_a_run(self, tmp_path: Path) -> None:
         run(tmp_path)
-        made = self.command(tmp_path, "timeline", "results/mockserver", "-o", "out.html", "--title", "The <run>")
+        made = self.command(tmp_path, "timeline", "results/comfymock", "-o", "out.html", "--title", "The <run>")
         assert (made.returncode, made.stdout) == (0, "")
         assert re.fullmatch(r"out\.html: \d+ journals, \d+ events\.\n", made.stderr)
         page = (tmp_path / "out.html").read_text(encoding="utf-8")
@@ -156,15 +156,15 @@ class TestTheCommand:
 
     def test_it_writes_to_stdout_too(self, tmp_path: Path) -> None:
         run(tmp_path)
-        made = self.command(tmp_path, "timeline", "results/mockserver/main*.jsonl", "-o", "-")
+        made = self.command(tmp_path, "timeline", "results/comfymock/main*.jsonl", "-o", "-")
         assert (made.returncode, made.stderr) == (0, "")
         assert made.stdout.startswith("<!DOCTYPE html>")
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["nowhere"], "nowhere does not exist. Journals are the files *.journal.jsonl below mockserver in"),
-            (["."], ". has no journal in it. Journals are the files *.journal.jsonl below mockserver in"),
+            (["nowhere"], "nowhere does not exist. Journals are the files *.journal.jsonl below comfymock in"),
+            (["."], ". has no journal in it. Journals are the files *.journal.jsonl below comfymock in"),
             ([str(PROJECT / "README.md")], "README.md is no journal: its line 1 is no record. Journals are the files"),
         ],
     )
@@ -177,7 +177,7 @@ class TestTheCommand:
 
     def test_a_page_that_cannot_be_written_is_said_in_a_line(self, tmp_path: Path) -> None:
         run(tmp_path)
-        made = self.command(tmp_path, "timeline", "results/mockserver", "-o", "no/such/out.html")
+        made = self.command(tmp_path, "timeline", "results/comfymock", "-o", "no/such/out.html")
         assert made.returncode == 2
         assert made.stderr == (
             "no/such/out.html cannot be written: No such file or directory. Name another file with -o FILE.\n"
@@ -188,4 +188,4 @@ class TestTheCommand:
         made = self.command(tmp_path, *arguments)
         assert made.returncode == 0
         assert "timeline" in made.stdout
-        assert len(arguments) == 1 or "python -m ComfyMockLibrary timeline results/mockserver" in made.stdout
+        assert len(arguments) == 1 or "python -m ComfyMockLibrary timeline results/comfymock" in made.stdout

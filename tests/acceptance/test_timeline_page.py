@@ -80,7 +80,7 @@ def page(tmp_path: Path) -> Iterator[Page]:
 def made(run: FinishedRun, directory: Path) -> str:
     """The page of a run's journals."""
     file = directory / "timeline.html"
-    command = ["timeline", str(run.directory / "mockserver"), "-o", str(file)]
+    command = ["timeline", str(run.directory / "comfymock"), "-o", str(file)]
     subprocess.run([sys.executable, "-m", "ComfyMockLibrary", *command], check=True, stderr=subprocess.DEVNULL)
     return file.as_uri()
 

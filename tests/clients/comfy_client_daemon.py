@@ -7,10 +7,10 @@ is lost. Without a number of jobs it never ends; with one it ends with status 0 
 from __future__ import annotations
 
 import sys
-import time
 
 from ComfyMockLibrary.engine.client.comfy_client import ClientOptions, ComfyClient
 from ComfyMockLibrary.engine.client.wire import Patience
+from ComfyMockLibrary.engine.deadline import pause
 from ComfyMockLibrary.engine.endpoint import Endpoint
 from ComfyMockLibrary.engine.http import HttpError, ask
 from ComfyMockLibrary.engine.prompts import QueuedPrompt, example_workflow, wait_for_prompt
@@ -38,7 +38,7 @@ def queue(client: ComfyClient) -> QueuedPrompt:
             answer = ask(client.endpoint, "POST", "/prompt", Patience(REQUEST_TIMEOUT), body=body)
         except HttpError as failure:
             print(f"cannot queue: {failure}")
-            time.sleep(PAUSE)
+            pause(PAUSE)
             continue
         if answer.status == 200:
             accepted = answer.json()
@@ -46,7 +46,7 @@ def queue(client: ComfyClient) -> QueuedPrompt:
         print(f"cannot queue: status {answer.status}")
         if answer.status not in REFUSED:
             raise SystemExit(1)
-        time.sleep(float(answer.headers.get("retry-after", PAUSE)))
+        pause(float(answer.headers.get("retry-after", PAUSE)))
 
 
 def main() -> None:
@@ -64,7 +64,7 @@ def main() -> None:
             outcome = wait_for_prompt(client, prompt, LOOK_TIMEOUT)
         print(f"{prompt.prompt_id}: {outcome.result.value}")
         succeeded += outcome.result is PromptResult.success
-        time.sleep(PAUSE)
+        pause(PAUSE)
     client.close()
 
 

@@ -16,7 +16,7 @@ from ComfyMockLibrary.engine.client.connection import ABNORMAL_CLOSURE, Connecti
 from ComfyMockLibrary.engine.client.heartbeat import Heartbeat
 from ComfyMockLibrary.engine.client.polling import Polling
 from ComfyMockLibrary.engine.client.state import Action, ConnectionMachine, Drop, Emit, Open, Stop
-from ComfyMockLibrary.engine.client.wire import Abandoned, Patience, Wakeup
+from ComfyMockLibrary.engine.client.wire import Abandoned, Patience, Selector, Wakeup
 from ComfyMockLibrary.engine.deadline import now
 from ComfyMockLibrary.engine.http import HttpError, ask_json
 from ComfyMockLibrary.engine.journal import Event, EventJournal
@@ -276,7 +276,7 @@ class ComfyClient:
 
     def _wait_for_something(self) -> None:
         connection = self._connection
-        with selectors.DefaultSelector() as selector:
+        with Selector() as selector:
             selector.register(self._wakeup, selectors.EVENT_READ)
             if connection is not None:
                 selector.register(connection, selectors.EVENT_READ)

@@ -30,6 +30,10 @@ SEND_TIMEOUT = 5.0
 """Seconds that a send may wait for a peer that does not read. A frame may be half written then: give it up."""
 
 
+Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
+"""One that needs no descriptor of its own: without any left, a client still waits, and notices what it loses."""
+
+
 class Abandoned(Exception):
     """The work was given up by another thread."""
 
@@ -82,7 +86,7 @@ class Patience:
 
     def wait(self, sock: HasFileno, event: int) -> None:
         """Waits for a socket. Raises TimeoutError at the deadline, Abandoned when nobody wants it any more."""
-        with selectors.DefaultSelector() as selector:
+        with Selector() as selector:
             selector.register(sock, event)
             if self._wakeup is not None:
                 selector.register(self._wakeup, selectors.EVENT_READ)

@@ -23,12 +23,13 @@ from ComfyMockLibrary.engine.servers import MockServer, ServerManager, ServerOpt
 from ComfyMockLibrary.types import StopSignal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ComfyMockLibrary.engine.report.judge import Limits
     from mockserver.outages.outage import Outage, Step
 
-    Part = TypeVar("Part", bound=msgspec.Struct)
+Found = TypeVar("Found")
+Part = TypeVar("Part", bound=msgspec.Struct)
 
 LOOK_INTERVAL = 0.1
 """Seconds between two looks at the journals."""
@@ -42,6 +43,9 @@ START_LIMIT = 60.0
 REHEARSAL_PACE = 0.3
 OUTAGE_PACE = 1.0
 """Seconds that a node takes: long enough that a job is under way when an outage strikes, wherever that is not said."""
+
+SETTLING = 2.0
+"""Seconds for which a client must go on as it does when it seems to have survived."""
 
 STARTUP_TIMEOUT = 60.0
 _LAST_WORDS = 12
@@ -119,7 +123,7 @@ class Check:
         if reason:
             return Entry(outage, Judgement("not applicable", (reason,)))
         began_at = now()
-        script = outage if habits.websocket else for_pollers(outage)
+        script = for_websockets(outage) if habits.websocket else for_pollers(outage)
         with self._started_server(outage, self._options_for(outage, habits)) as server:
             watched = _Watched(self, outage, habits, limits_of(outage, self._timeout), server)
             run = OutageRun(script, self._servers, server, patience=watched.limits.patience)
@@ -155,8 +159,11 @@ class Check:
         def look() -> tuple[Judgement, Course] | None:
             return watched.judged(run)
 
-        found = wait_until(look, Deadline(float("inf")), interval=LOOK_INTERVAL)
-        assert found is not None
+        found = _until(look)
+        if found[0].verdict == "survived" and found[1].exit_status is None:
+            # What is good now must last: clients have come back, and died of it, or queued their job once more.
+            wait_until(lambda: watched.has_ended or None, Deadline(SETTLING), interval=LOOK_INTERVAL)
+            found = _until(look)
         return found
 
     def _rehearse(self) -> Habits:
@@ -226,6 +233,11 @@ class _Watched:
         if self._process is not None:
             self._check.stop_client(self._process)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the client's process has ended."""
+        return self._process is not None and not self._process.is_running
+
     def until_settled(self) -> bool:
         """Waits until the client is where an outage meets it: connected, and its job under way if it has one."""
         return bool(wait_until(lambda: self._is_settled() or None, Deadline(START_LIMIT), interval=LOOK_INTERVAL / 2))
@@ -261,6 +273,9 @@ class _Watched:
             limits=self.limits,
             script_is_over=result is not None,
             time_is_up=result is not None and self._time_is_up(course, result.ended_at, bool(result.problem)),
+            is_stuck=result is not None
+            and any(step.outcome == "timed out" for step in result.steps[-2:])
+            and bool(result.problem),
         )
         judgement = judge(case)
         return None if judgement is None else (judgement, course)
@@ -284,6 +299,24 @@ class _Watched:
         if job is None or job.started_at is None:
             return False
         return self._habits.websocket or any(each.at > job.started_at for each in course.requests)
+
+
+def _until(look: Callable[[], Found | None]) -> Found:
+    """Looks until something is found, however long that takes: whoever looks knows the limits."""
+    found = wait_until(look, Deadline(float("inf")), interval=LOOK_INTERVAL)
+    assert found is not None
+    return found
+
+
+def for_websockets(outage: Outage) -> Outage:
+    """The outage for a client that may open its websocket behind its prompt: what disturbs a job waits for both."""
+    from mockserver.outages.outage import Step, WaitFor
+
+    first = outage.script[0].wait_for
+    if first is None or first.prompt_id is None:
+        return outage
+    opened = Step(wait_for=WaitFor(clients=1, optional=True, timeout=START_LIMIT))
+    return _replaced(outage, script=[outage.script[0], opened, *outage.script[1:]])
 
 
 def for_pollers(outage: Outage) -> Outage:

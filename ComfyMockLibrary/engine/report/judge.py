@@ -101,6 +101,9 @@ class Case:
     time_is_up: bool
     """Nothing more is awaited: what is open now has failed."""
 
+    is_stuck: bool = False
+    """Whether the script has waited in vain for something that the client had to do."""
+
     @property
     def recoveries(self) -> list[Recovery]:
         """How the client came back each time."""
@@ -121,7 +124,9 @@ def needs_websocket(outage: Outage) -> bool:
     """Whether an outage is about websockets only, so that a client without one meets nothing of it."""
     faults = [each.step.fault for each in outage.steps() if each.step.fault is not None]
     return any(
-        type(each).level in ("websocket", "messages") or getattr(getattr(each, "who", None), "client_id", None)
+        type(each).level in ("websocket", "messages")
+        or getattr(each, "client_id", None)
+        or getattr(getattr(each, "who", None), "client_id", None)
         for each in faults
     )
 
@@ -151,8 +156,9 @@ def judge(case: Case) -> Judgement | None:
         return None
     if not failed and not case.script_is_over and not case.has_ended:
         return None
-    bad = failed or pending
-    texts = tuple(dict.fromkeys(each.text for each in findings if each.text and each not in bad))
+    bad = [*pending, *failed] if case.is_stuck else failed or pending  # what is still open says more than what is stuck
+    decided = [each for each in findings if each.state in ("met", "not applicable")]
+    texts = tuple(dict.fromkeys(each.text for each in decided if each.text))
     if bad:
         worst = bad[0]
         advice = "" if worst.reason is None else ADVICE[worst.reason]
@@ -207,7 +213,7 @@ def _rules(case: Case) -> list[Callable[[Case], Finding]]:
         asked.append(_says_lost)
     if expected.within is not None and len(asked) == 1:
         asked.append(_works)
-    return asked
+    return [*asked, _follows]
 
 
 def _goes_on(case: Case) -> Finding:
@@ -218,12 +224,23 @@ def _goes_on(case: Case) -> Finding:
     return Finding("not applicable")
 
 
+def _follows(case: Case) -> Finding:
+    """Whatever a script waits for, the client does."""
+    if case.is_stuck and not case.has_ended:
+        hangs = any(each.kind == "hang_upgrade" for each in case.course.faults)
+        step = next((each for each in reversed(case.course.steps) if each.outcome == "timed out"), None)
+        waited = "" if step is None else f": {step.words}"
+        text = "waited for the answer to its handshake without a limit" if hangs else f"was waited for in vain{waited}"
+        return Finding("failed", text, "no handshake limit" if hangs else "not back")
+    return Finding("not applicable")
+
+
 def _reconnects(case: Case) -> Finding:
     wanted = case.outage.expectation.reconnects or 0
-    back = [each for each in case.recoveries if each.back_after is not None]
-    slow = next((each for each in back if (each.back_after or 0.0) > case.limits.back), None)
+    back = [each for each in case.recoveries if each.back_at is not None]
+    slow = next((each for each in back if _late(case, each) > case.limits.back), None)
     if slow is not None:
-        return Finding("failed", f"back only after {_seconds(slow.back_after)}", "slow")
+        return Finding("failed", f"back only after {_seconds(_late(case, slow))}", "slow")
     if len(back) >= wanted:
         return Finding("met", "came back" if wanted == 1 else f"came back {_times(wanted)}")
     if not back:
@@ -232,6 +249,15 @@ def _reconnects(case: Case) -> Finding:
             return Finding("open", "never noticed that its connection was gone", _unnoticed(case))
         return Finding("open", "tried, and did not come back", "not back")
     return Finding("open", f"came back {_times(len(back))}, and not after outage {len(back) + 1}", "not again")
+
+
+def _late(case: Case, recovery: Recovery) -> float:
+    """Seconds until it was back: from when that was possible, or from when the loss was noticed where that is hard."""
+    assert recovery.back_at is not None
+    possible_at = recovery.window.ended_at
+    if case.outage.expectation.notices_within is not None and recovery.noticed_at is not None:
+        possible_at = max(possible_at, recovery.noticed_at)
+    return max(0.0, recovery.back_at - possible_at)
 
 
 def _unnoticed(case: Case) -> Reason:

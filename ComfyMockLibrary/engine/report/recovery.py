@@ -41,7 +41,7 @@ class Recovery:
 
     def longest_silence(self, until: float) -> float:
         """The longest time between two attempts, from the strike until it was back, or until a moment."""
-        moments = [self.window.began_at, *self.attempts, *([] if self.back_at is not None else [until])]
+        moments = [self.window.began_at, *self.attempts, until if self.back_at is None else self.back_at]
         return max((later - earlier for earlier, later in pairwise(moments)), default=0.0)
 
 
@@ -58,7 +58,10 @@ def recoveries(course: Course, habits: Habits) -> list[Recovery]:
         closed = [
             each.closed_at
             for each in course.sockets
-            if each.closed_by == "client" and each.closed_at is not None and window.began_at < each.closed_at < end
+            if each.closed_by == "client"
+            and each.closed_at is not None
+            and window.began_at < each.closed_at < end
+            and not habits.socket_per_job
         ]
         found.append(Recovery(window, min([*attempts[:1], *closed], default=back_at), attempts, back_at))
     return found

@@ -4,5 +4,5 @@ from ComfyMockLibrary.engine.timeline.files import find_journals, read_journals
 from ComfyMockLibrary.engine.timeline.page import page
 from ComfyMockLibrary.engine.timeline.story import tell
 
-html = page(tell(read_journals(find_journals(["results/mockserver"]))))
+html = page(tell(read_journals(find_journals(["results/comfymock"]))))
 """

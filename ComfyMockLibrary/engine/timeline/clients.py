@@ -14,7 +14,7 @@ from ComfyMockLibrary.engine.timeline.model import Happening, Lane, Row, Span, T
 from ComfyMockLibrary.engine.timeline.requests import given_client_id, is_handshake
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ComfyMockLibrary.engine.timeline.files import JournalFile
     from ComfyMockLibrary.engine.timeline.lives import LifeStory, ServerStory
@@ -108,7 +108,7 @@ def _states(journal: JournalFile, end: float) -> Iterator[Span]:
 
 
 @dataclass
-class _Foreign:
+class ForeignClient:
     """A client as the server sees it."""
 
     name: str
@@ -116,9 +116,16 @@ class _Foreign:
     happenings: list[Happening] = field(default_factory=list)
 
 
-def foreign_lanes(server: ServerStory, ours: set[str], end: float) -> list[Lane]:
-    """What is drawn of the clients that are not ours: the sockets that the server had with each."""
-    clients = _foreign(server, ours, end)
+def foreign_clients(server: ServerStory, ours: set[str], end: float) -> list[ForeignClient]:
+    """The clients of a server that are not ours."""
+    clients: dict[str, ForeignClient] = {}
+    for life in server.lives:
+        _Sockets(life, ours, clients).read(end)
+    return list(clients.values())
+
+
+def foreign_lanes(clients: Sequence[ForeignClient]) -> list[Lane]:
+    """What is drawn of them: the sockets that the server had with each."""
     lanes = []
     for client in clients[:MOST_FOREIGN_LANES]:
         rows, _ = packed(client.sockets, MOST_SOCKET_ROWS)
@@ -138,27 +145,14 @@ def foreign_lanes(server: ServerStory, ours: set[str], end: float) -> list[Lane]
     return lanes
 
 
-def foreign_happenings(server: ServerStory, ours: set[str], end: float) -> Iterator[Happening]:
-    """All that happened on the websockets of clients that are not ours."""
-    for client in _foreign(server, ours, end):
-        yield from client.happenings
-
-
-def _foreign(server: ServerStory, ours: set[str], end: float) -> list[_Foreign]:
-    clients: dict[str, _Foreign] = {}
-    for life in server.lives:
-        _Sockets(life, ours, clients).read(end)
-    return list(clients.values())
-
-
 class _Sockets:
     """Reads the websockets of one life."""
 
-    def __init__(self, life: LifeStory, ours: set[str], clients: dict[str, _Foreign]) -> None:
+    def __init__(self, life: LifeStory, ours: set[str], clients: dict[str, ForeignClient]) -> None:
         self._life = life
         self._ours = ours
         self._clients = clients
-        self._opened: dict[int, tuple[_Foreign, Json]] = {}
+        self._opened: dict[int, tuple[ForeignClient, Json]] = {}
         self._given = {
             str(each["remote"]): given_client_id(each)
             for each in life.records
@@ -189,11 +183,11 @@ class _Sockets:
                 self._span(opened, until, "connected" if is_open else "broken", fate, is_open=is_open)
             )
 
-    def _client(self, client_id: str, remote: str) -> _Foreign | None:
+    def _client(self, client_id: str, remote: str) -> ForeignClient | None:
         if client_id in self._ours:
             return None
         name = client_id if self._given.get(remote, client_id) == client_id else "without an id"
-        return self._clients.setdefault(name, _Foreign(name))
+        return self._clients.setdefault(name, ForeignClient(name))
 
     def _request(self, record: Json) -> None:
         """A handshake that did not lead to a websocket."""
@@ -203,7 +197,7 @@ class _Sockets:
         client_id = given_client_id(record)
         if client_id in self._ours:
             return
-        client = self._clients.setdefault(client_id or "without an id", _Foreign(client_id or "without an id"))
+        client = self._clients.setdefault(client_id or "without an id", ForeignClient(client_id or "without an id"))
         how = "no answer" if status is None else str(status)
         self._happened(client, record, "handshake failed", how, "bad")
 
@@ -231,7 +225,7 @@ class _Sockets:
             tone: Tone = "bad" if name == "execution_error" else "quiet"
             self._happened(client, record, f"got {name}", brief(record.get("data") or {}), tone)
 
-    def _happened(self, client: _Foreign, record: Json, what: str, details: str, tone: Tone = "quiet") -> None:
+    def _happened(self, client: ForeignClient, record: Json, what: str, details: str, tone: Tone = "quiet") -> None:
         client.happenings.append(Happening(record["at"], _short(client.name), what, details, tone))
 
     def _span(self, opened: Json, end: float, kind: str, fate: str, *, is_open: bool = False) -> Span:

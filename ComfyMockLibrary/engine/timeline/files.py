@@ -19,7 +19,7 @@ Json = dict[str, Any]
 ENDING = ".journal.jsonl"
 """How the names of journals end that this library has written."""
 
-_WHERE = f"Journals are the files *{ENDING} below mockserver in Robot's output directory, or what --journal named."
+_WHERE = f"Journals are the files *{ENDING} below comfymock in Robot's output directory, or what --journal named."
 
 
 class JournalError(ValueError):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ComfyMockLibrary.engine.pages import environment
 from ComfyMockLibrary.engine.timeline.layout import MARK, PILL, WIDTHS, draw
 
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 MOST_LISTED = 1000
 """How many happenings the list has: the first and the last ones of more."""
-
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-"""Characters that XML cannot have, that no encoding has, or that turn the direction of what follows."""
 
 _LEGEND = (
     (("life-open", "life-stopped"), "server runs"),
@@ -76,20 +73,4 @@ def _facts(timeline: Timeline) -> dict[str, Any]:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    return Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_harmless,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _harmless(value: Any) -> Any:
-    """Text of clients and servers without what is not seen, and not longer than anybody reads. Escaping comes after."""
-    if type(value) is not str:
-        return value
-    return _UNSEEN.sub("\ufffd", value if len(value) <= 2000 else f"{value[:1999]}…")
+    return environment(Path(__file__).parent / "templates")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ComfyMockLibrary.engine.timeline.clients import (
     client_happenings,
     client_lane,
-    foreign_happenings,
+    foreign_clients,
     foreign_lanes,
     lives_seen,
 )
@@ -36,8 +36,9 @@ def tell(journals: Sequence[JournalFile], until: float | None = None) -> Timelin
         mine = [each for each in left if lives_seen(each) & {life.life_id for life in server.lives}]
         left = [each for each in left if each not in mine]
         lanes += [client_lane(each, end) for each in mine]
-        lanes += foreign_lanes(server, ours, end)
-        happenings += [*server_happenings(server), *foreign_happenings(server, ours, end)]
+        others = foreign_clients(server, ours, end)
+        lanes += foreign_lanes(others)
+        happenings += [*server_happenings(server), *(each for client in others for each in client.happenings)]
     lanes += [client_lane(each, end) for each in left]
     happenings += [each for client in clients for each in client_happenings(client)]
     first = min(journals, key=lambda each: _start(each, servers))

@@ -26,6 +26,9 @@ async def get_websocket(request: web.Request) -> web.StreamResponse:
         refusal = await server.ports.upgrade(request)
         if refusal is not None:
             return refusal
+    limit = server.settings.max_sockets
+    if limit is not None and len(server.sockets) >= limit:
+        return web.Response(status=503, text=f"{limit} websockets are open, which is the limit (--max-sockets).")
     sid = request.query.get("clientId") or new_sid()
     response = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, autoclose=False, autoping=False)
     response.headers[LIFE_HEADER] = server.settings.life_id

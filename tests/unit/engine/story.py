@@ -20,6 +20,7 @@ class ToldLife:
 
     number: int
     journal_file: Path
+    life_id: str
     is_running: bool = True
 
 
@@ -30,7 +31,6 @@ class Story:
     directory: Path
     at: float = 100.0
     lives: list[ToldLife] = field(default_factory=list)
-    refused_attempts: list[float] = field(default_factory=list)
     is_running: bool = True
     is_frozen: bool = False
     log_file: Path = Path("server.log")
@@ -59,18 +59,37 @@ class Story:
     def begin_life(self) -> None:
         """A new life begins."""
         number = len(self.lives) + 1
-        self.lives.append(ToldLife(number, self.directory / f"life-{number}.jsonl"))
+        self.lives.append(ToldLife(number, self.directory / f"life-{number}.jsonl", f"id-{number}"))
         self.record("journal")
 
     def end_life(self) -> None:
         """The life ends, without another word."""
         self.lives[-1].is_running = False
 
+    @property
+    def outside_file(self) -> Path:
+        """What the library saw."""
+        return self.directory / "outside.jsonl"
+
+    def refuse(self, at: float) -> None:
+        """A client tries to connect while there is no life."""
+        self._write(self.outside_file, "connection_attempt", at)
+
+    def kill(self, order: str = "SIGKILL") -> None:
+        """The life is told to end, a hundredth of a second after what it did last, and does."""
+        self.at = round(self.at + 0.01, 6)
+        self._write(self.outside_file, "order", self.at, life_id=self.lives[-1].life_id, order=order)
+        self.end_life()
+
+    @staticmethod
+    def _write(file: Path, kind: str, at: float, **fields: Any) -> None:
+        with file.open("a") as journal:
+            journal.write(json.dumps({"at": at, "kind": kind, **fields}) + "\n")
+
     def record(self, kind: str, **fields: Any) -> None:
         """Appends a record, a hundredth of a second after the last."""
         self.at = round(self.at + 0.01, 6)
-        with self.lives[-1].journal_file.open("a") as file:
-            file.write(json.dumps({"at": self.at, "kind": kind, **fields}) + "\n")
+        self._write(self.lives[-1].journal_file, kind, self.at, **fields)
 
     def request(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from story import Story
 
-from ComfyMockLibrary.engine.evidence import is_same_prompt, sent_prompts
+from ComfyMockLibrary.engine.evidence import sent_prompts, workflow_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +50,7 @@ def test_a_websocket_is_known_from_its_handshake_to_its_end(story: Story) -> Non
     story.lose(number, code=1000, closed_by="client")
     (closed,) = evidence.sockets("me")
     assert (closed.is_open, closed.closed_at, closed.code, closed.closed_by) == (False, story.at, 1000, "client")
-    assert str(closed) == "socket 1 of 'me' in life 1: closed by client with 1000"
+    assert str(closed) == "socket 1 of 'me' in life 1: closed by the client with 1000"
     assert evidence.sockets("other") == []
 
 
@@ -62,6 +62,30 @@ def test_a_websocket_ends_with_its_life(story: Story) -> None:
     story.end_life()
     (socket,) = evidence.sockets()
     assert (socket.closed_at, socket.code, socket.closed_by) == (last_sign, None, "life")
+
+
+def test_a_life_that_was_killed_ends_when_it_was_told_to(story: Story) -> None:
+    story.connect()
+    story.at += 60
+    story.kill()
+    assert story.evidence.sockets()[0].closed_at == story.at
+
+
+def test_a_port_that_is_used_again_is_another_client(story: Story) -> None:
+    for name in ("first", "second"):
+        story.record(
+            "request",
+            request=1,
+            method="GET",
+            path="/ws",
+            headers={"User-Agent": name},
+            remote="h:1",
+            length=0,
+            body=None,
+        )
+        number = len(name)
+        story.record("socket_opened", socket=number, client_id="", ordinal=1, remote="h:1")
+    assert [each.headers["user-agent"] for each in story.evidence.sockets()] == ["first", "second"]
 
 
 def test_a_record_that_is_only_begun_is_left_for_later(story: Story) -> None:
@@ -109,48 +133,67 @@ def test_messages_have_their_receivers_and_senders(story: Story) -> None:
     assert messages[0].data == {"a": 1}
 
 
-class TestOutages:
+class TestLosses:
     """From the loss of a websocket until there is one again."""
 
     def test_attempts_of_all_kinds_count(self, story: Story) -> None:
         story.connect()
         story.end_life()
         lost_at = story.at
-        story.refused_attempts += [lost_at + 1, lost_at + 3]
+        story.refuse(lost_at + 1)
+        story.refuse(lost_at + 3)
         story.at += 4
         story.begin_life()
         for status in (503, None, 101):
             story.connect(status=status)
-        (outage,) = story.evidence.outages()
-        assert (outage.lost_at, outage.back_at) == (lost_at, story.at)
-        assert [(each.outcome, each.life) for each in outage.attempts] == [
+        (loss,) = story.evidence.losses()
+        assert (loss.lost_at, loss.back_at) == (lost_at, story.at)
+        assert [(each.outcome, each.life) for each in loss.attempts] == [
             ("refused", None),
             ("refused", None),
             ("503", 2),
             ("unanswered", 2),
             ("connected", 2),
         ]
-        assert outage.delays[:2] == pytest.approx([1, 2])
-        assert [each.succeeded for each in outage.attempts] == [False, False, False, False, True]
+        assert loss.delays[:2] == pytest.approx([1, 2])
+        assert [each.succeeded for each in loss.attempts] == [False, False, False, False, True]
 
-    def test_a_client_that_has_left_is_in_no_outage(self, story: Story) -> None:
+    def test_a_client_that_has_left_has_lost_nothing(self, story: Story) -> None:
         story.lose(story.connect(), code=1000, closed_by="client")
-        assert story.evidence.outages() == []
+        assert story.evidence.losses() == []
 
-    def test_each_client_has_outages_of_its_own(self, story: Story) -> None:
+    def test_each_client_has_losses_of_its_own(self, story: Story) -> None:
         me, other = story.connect("me"), story.connect("other")
         story.lose(me, "me")
         story.lose(other, "other")
         story.connect("other")
-        assert [outage.back_at is None for outage in story.evidence.outages("me")] == [True]
-        assert [outage.back_at is None for outage in story.evidence.outages("other")] == [False]
-        assert len(story.evidence.outages()) == 2
+        assert [loss.back_at is None for loss in story.evidence.losses("me")] == [True]
+        assert [loss.back_at is None for loss in story.evidence.losses("other")] == [False]
+        assert len(story.evidence.losses()) == 2
+
+    def test_a_client_may_notice_it_before_the_server_does(self, story: Story) -> None:
+        half_open = story.connect()
+        story.connect(status=503)
+        since = story.at
+        back = story.connect()
+        story.lose(half_open)
+        (loss,) = story.evidence.losses()
+        assert since - 0.02 < loss.lost_at < since < loss.back_at
+        assert [each.outcome for each in loss.attempts] == ["503", "connected"]
+        story.lose(back)
+        assert [each.back_at is None for each in story.evidence.losses()] == [False, True]
+
+    def test_they_are_in_the_order_of_the_losses(self, story: Story) -> None:
+        one, other = story.connect("one"), story.connect("other")
+        story.lose(other, "other")
+        story.lose(one, "one")
+        assert [loss.client_id for loss in story.evidence.losses()] == ["other", "one"]
 
     def test_it_goes_on_as_long_as_the_client_is_away(self, story: Story) -> None:
         story.lose(story.connect())
         story.connect(status=403)
-        (outage,) = story.evidence.outages()
-        assert (outage.back_at, [each.outcome for each in outage.attempts]) == (None, ["403"])
+        (loss,) = story.evidence.losses()
+        assert (loss.back_at, [each.outcome for each in loss.attempts]) == (None, ["403"])
 
 
 def test_a_prompt_is_known_by_its_workflow(story: Story) -> None:
@@ -158,7 +201,13 @@ def test_a_prompt_is_known_by_its_workflow(story: Story) -> None:
         story.queue(prompt)
     story.request("POST", "/prompt", 500, "no JSON")
     story.request("GET", "/prompt")
-    one, same, other, broken = sent_prompts(story.evidence.requests())
-    assert is_same_prompt(one, same)
-    assert not is_same_prompt(one, other)
-    assert not is_same_prompt(broken, broken)
+    one, same, other, broken = map(workflow_of, sent_prompts(story.evidence.requests()))
+    assert one == same != other
+    assert broken is None
+
+
+def test_a_prompt_that_is_too_long_is_known_by_its_digest(story: Story) -> None:
+    story.record(
+        "request", request=1, method="POST", path="/prompt", headers={}, remote="", length=9, body=None, digest="a1"
+    )
+    assert [workflow_of(each) for each in story.evidence.requests()] == ["a1"]

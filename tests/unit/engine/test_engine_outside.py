@@ -27,7 +27,7 @@ def test_lives_orders_and_attempts_are_recorded(new_manager: Callable[..., Serve
     manager.kill(server, StopSignal.SIGKILL, watch_attempts=True)
     with suppress(OSError):
         socket.create_connection(("127.0.0.1", server.port)).close()
-    eventually(lambda: server.refused_attempts, 10.0)
+    attempt = eventually(server.evidence.attempts, 10.0)[0]
     manager.restart(server)
     first, second = server.lives
     manager.close_server(server)
@@ -45,7 +45,8 @@ def test_lives_orders_and_attempts_are_recorded(new_manager: Callable[..., Serve
         {"kind": "order", "life_id": second.life_id, "order": "SIGTERM"},
         {"kind": "life_over", "life_id": second.life_id, "status": 0},
     ]
-    assert [each["at"] for each in records if each["kind"] == "connection_attempt"] == server.refused_attempts
+    assert [each["at"] for each in records if each["kind"] == "connection_attempt"] == [attempt.at]
+    assert (attempt.outcome, attempt.life) == ("refused", None)
     assert server.journal_files == [
         tmp_path / "main.server.journal.jsonl",
         tmp_path / "main-life-1.journal.jsonl",

@@ -32,14 +32,14 @@ def failure(verdict: Callable[..., object], *arguments: Any, **options: Any) -> 
     return str(raised.value)
 
 
-def outage(story: Story, *waits: float) -> None:
+def lose_for_a_while(story: Story, *waits: float) -> None:
     """The client loses its server, and tries again after each of these times; the last attempt finds it."""
     story.connect()
     story.end_life()
     moment = story.at
     for wait in waits[:-1]:
         moment += wait
-        story.refused_attempts.append(moment)
+        story.refuse(moment)
     story.at = moment + waits[-1] - 0.02
     story.begin_life()
     story.connect()
@@ -62,8 +62,8 @@ class TestClientOnServer:
         story.lose(story.connect())
         assert failure(story.verdicts.for_client, 0, client_id="me", headers={"A": "b"}) == (
             "A websocket of the client 'me' with a: b did not open within 0 s. "
-            "Recorded sockets: socket 1 of 'me' in life 1: closed by life with None; "
-            f"socket 2 of 'me' in life 2: closed by lost with 1006. {SERVER}"
+            "Recorded sockets: socket 1 of 'me' in life 1: ended with its life; "
+            f"socket 2 of 'me' in life 2: lost without a close frame. {SERVER}"
         )
 
 
@@ -71,30 +71,43 @@ class TestReconnection:
     """Back in the life that runs now, with few attempts."""
 
     def test_a_client_that_is_back_is_told_of(self, story: Story) -> None:
-        outage(story, 1, 2)
+        lose_for_a_while(story, 1, 2)
         assert len(story.verdicts.should_have_reconnected(0, max_attempts=2).attempts) == 2
         assert story.verdicts.reconnect_attempts() == 2
 
     def test_too_many_attempts_are_none(self, story: Story) -> None:
-        outage(story, 1, 2)
+        lose_for_a_while(story, 1, 2)
         assert failure(story.verdicts.should_have_reconnected, 0, max_attempts=1) == (
-            "Client should have reconnected with at most 1 attempts but needed 2. "
-            f"Recorded attempts: refused (life none); connected. {SERVER}"
+            "Client should have reconnected with at most 1 attempt but needed 2. Attempts since it lost its websocket: "
+            f"refused while the server was down (after 1.000 s); connected in life 2 (after 3.000 s). {SERVER}"
         )
 
     def test_a_client_that_stays_away_is_not_back(self, story: Story) -> None:
         story.lose(story.connect())
         story.connect(status=403)
         assert failure(story.verdicts.should_have_reconnected, 0) == (
-            f"Client should have reconnected within 0 s but has not. Recorded attempts: 403 (life 1). {SERVER}"
+            "Client should have reconnected within 0 s but has not. "
+            f"Attempts since it lost its websocket: 403 in life 1 (after 0.010 s). {SERVER}"
         )
 
     def test_a_client_that_was_never_away_cannot_come_back(self, story: Story) -> None:
         story.connect()
         assert failure(story.verdicts.should_have_reconnected, 0).startswith(
-            "Client should have reconnected but has not lost a websocket."
+            "Client should have reconnected within 0 s but has not lost a websocket."
         )
         assert story.verdicts.reconnect_attempts() == 0
+
+    def test_the_second_loss_is_not_the_first(self, story: Story) -> None:
+        lose_for_a_while(story, 1)
+        assert story.verdicts.should_have_reconnected(0).back_at is not None
+        assert failure(story.verdicts.should_have_reconnected, 0, nth=2).startswith(
+            "Client should have reconnected within 0 s but has not lost its websocket 2 times but once. Recorded"
+        )
+        assert story.verdicts.reconnect_attempts(nth=2) == 0
+        story.kill()
+        assert "but has lost its websocket again. It has not made an attempt since" in failure(
+            story.verdicts.should_have_reconnected, 0, nth=1
+        )
 
 
 class TestBackoff:
@@ -113,20 +126,20 @@ class TestBackoff:
     def test_the_right_delays_are_right(
         self, story: Story, strategy: str, maximum: float | None, waits: list[float]
     ) -> None:
-        outage(story, *waits)
+        lose_for_a_while(story, *waits)
         story.verdicts.backoff_should_be(BackoffStrategy[strategy], 1.0, maximum, 0.2)
 
     def test_others_are_named(self, story: Story) -> None:
-        outage(story, 1, 1, 1)
+        lose_for_a_while(story, 1, 1, 1)
         assert failure(story.verdicts.backoff_should_be, BackoffStrategy.exponential, 1.0, None, 0.2) == (
             "Backoff should be exponential with delays of 1 s, 2 s, 4 s (tolerance 20%) but the delays were "
             "1 s, 1 s, 1 s. They look constant with base=1 s."
         )
 
     def test_one_delay_tells_nothing(self, story: Story) -> None:
-        outage(story, 1)
+        lose_for_a_while(story, 1)
         text = failure(story.verdicts.backoff_should_be, BackoffStrategy.constant, 1.0, None, 0.2)
-        assert text.startswith("The backoff cannot be told from 1 delay: let the client try more often.")
+        assert text.startswith("Backoff should be constant but cannot be told from 1 delay: let the client try more")
 
 
 class TestPrompts:
@@ -138,13 +151,18 @@ class TestPrompts:
         story.verdicts.prompts_should_have_been_sent_once()
         story.verdicts.prompts_should_have_been_sent_once("b")
 
+    def test_what_was_refused_may_come_again(self, story: Story) -> None:
+        for status in (429, 503, 200):
+            story.queue({"1": 1}, "a", status=status)
+        story.verdicts.prompts_should_have_been_sent_once()
+
     def test_the_same_prompt_in_another_life_is_one_too_many(self, story: Story) -> None:
         story.queue({"1": 1}, "a", status=None)
         story.end_life()
         story.begin_life()
         story.queue({"1": 1}, "b")
         assert failure(story.verdicts.prompts_should_have_been_sent_once) == (
-            "Each prompt should have been sent once but one was sent 2 times. Recorded the same prompt: "
+            "Each prompt should have been sent once but one was sent 2 times: "
             f"POST /prompt (no answer, life 1); POST /prompt (200, life 2). {SERVER}"
         )
         assert "sent 2 times" in failure(story.verdicts.prompts_should_have_been_sent_once, "b")
@@ -152,6 +170,11 @@ class TestPrompts:
     def test_none_is_not_once(self, story: Story) -> None:
         assert failure(story.verdicts.prompts_should_have_been_sent_once) == (
             f"A prompt should have been sent once but none was sent. No requests are recorded. {SERVER}"
+        )
+        story.queue({"1": 1}, "x", status=429)
+        assert failure(story.verdicts.prompts_should_have_been_sent_once) == (
+            "A prompt should have been sent once but none was accepted. "
+            f"Recorded prompts: POST /prompt (429, life 1). {SERVER}"
         )
         assert failure(story.verdicts.prompts_should_have_been_sent_once, "x").startswith(
             "Prompt 'x' should have been sent once but was not sent."
@@ -169,20 +192,33 @@ class TestReceived:
         assert len(story.verdicts.should_have_received("GET", "/history/*", 1, status=500)) == 1
 
     def test_what_comes_close_is_named(self, story: Story) -> None:
-        for path in ("/prompt", "/promt", "/queue"):
-            story.request("GET", path)
-        story.request("POST", "/queue")
+        for path in ("/promt", "/queue"):
+            story.request("POST", path)
+        story.request("GET", "/promt")
         assert failure(story.verdicts.should_have_received, "POST", "/prompt", 1) == (
-            "Mock server should have received POST /prompt once but has never received it. 2 requests came close: "
-            f"GET /prompt (200, life 1); POST /queue (200, life 1). {SERVER}"
+            "Mock server should have received POST /prompt once but has never received it. "
+            f"1 request came close: POST /promt (200, life 1). {SERVER}"
+        )
+        for _ in range(2):
+            story.request("GET", "/prompt")
+        assert "2 requests came close: GET /prompt (200, life 1); GET" in failure(
+            story.verdicts.should_have_received, "POST", "/prompt", 1
         )
 
-    def test_only_the_latest_are_named(self, story: Story) -> None:
-        for number in range(7):
-            story.request("GET", f"/{number}")
-        text = failure(story.verdicts.should_have_received, "GET", "/x", None, 200)
-        assert "7 requests came close: …; GET /2 (200, life 1);" in text
-        assert "answered with 200" in text
+    def test_too_many_are_named(self, story: Story) -> None:
+        for _ in range(7):
+            story.request("GET", "/queue")
+        assert failure(story.verdicts.should_have_received, "GET", "/queue", 1, 200, life=1) == (
+            "Mock server should have received GET /queue answered with 200 in life 1 once but has received it 7 times: "
+            f"…; {'; '.join(['GET /queue (200, life 1)'] * 5)}. {SERVER}"
+        )
+
+    def test_another_life_does_not_count(self, story: Story) -> None:
+        story.request("GET", "/queue")
+        story.kill()
+        story.begin_life()
+        assert "in life 2 but has never" in failure(story.verdicts.should_have_received, "GET", "/queue", None, life=2)
+        assert story.verdicts.should_have_received("GET", "/queue", 1, life=1)
 
 
 def test_one_client_id_is_kept(story: Story) -> None:
@@ -211,6 +247,18 @@ class TestResult:
         story.request("GET", "/view?filename=a.png", 206)
         story.verdicts.should_have_fetched_result(0)
 
+    def test_a_file_is_the_result_of_the_prompt_that_made_it(self, story: Story) -> None:
+        story.record(
+            "message_sent",
+            type="executed",
+            data={"prompt_id": "p", "output": {"images": [{"filename": "a.png"}]}},
+            sockets=[],
+        )
+        story.request("GET", "/view?filename=b.png")
+        failure(story.verdicts.should_have_fetched_result, 0, "p")
+        story.request("GET", "/view?filename=a.png")
+        story.verdicts.should_have_fetched_result(0, "p")
+
     def test_a_history_without_it_is_none(self, story: Story) -> None:
         story.request("GET", "/history/p", answer="{}")
         story.request("GET", "/history/q", answer='{"q": {"status": {}}}')
@@ -221,7 +269,7 @@ class TestResult:
 
 
 def test_attempts_may_not_come_too_fast(story: Story) -> None:
-    outage(story, *[0.12] * 12)
+    lose_for_a_while(story, *[0.12] * 12)
     story.verdicts.should_not_flood(9)
     assert failure(story.verdicts.should_not_flood, 8).startswith(
         "Client should make at most 8 attempts to connect in a second but has made 9."
