@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import pytest
-from robot_run import PROJECT, run_robot
+from robot_run import PROJECT, RobotProcess, run_robot
 
 from ComfyMockLibrary.engine.report.check import outages_for_one_client
 
@@ -91,6 +92,7 @@ class TestGoodClients:
         ("never-reconnects", "restart", "works on over HTTP, and never opened another websocket"),
         ("reconnects-once", "second-outage", "came back once, and not after outage 2"),
         ("floods", "upgrade-refused-403", "attempts, where 20 are plenty"),
+        ("floods", "restart", "attempts in a second"),
         ("deaf", "half-open", "held on to a dead connection"),
         ("queues-twice", "history-late", "queued its prompt twice"),
         ("believes-messages", "job-socket-lost", "never found its result"),
@@ -169,6 +171,20 @@ class TestCommandLine:
         assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_nothing_is_left_when_it_is_interrupted(tmp_path: Path, number: int, status: int) -> None:
+    command = [sys.executable, "-m", "ComfyMockLibrary", "check", "--keep", str(tmp_path), "--", *PYTHON_CLIENT]
+    process = RobotProcess(tmp_path, command, {}, tmp_path)
+    try:
+        process.wait_for((tmp_path / "rehearsal.log").exists, "The start of the client")
+        process.wait_for(lambda: len(process.started_processes()) > 3, "The start of all processes")
+        process.send_signal(number)
+        assert process.wait() == status
+        process.should_leave_no_process()
+    finally:
+        process.kill_all()
+
+
 class TestInASuite:
     SUITE = PROJECT / "robot" / "report_card.robot"
 
@@ -180,9 +196,9 @@ class TestInASuite:
         return run.tests
 
     def test_it_is_skipped_without_a_client(self, tmp_path: Path) -> None:
-        tests = self.run(tmp_path)
-        assert {test.status for test in tests.values()} == {"SKIP"}
-        assert "No client is given" in tests["Restart"].message
+        run = run_robot(tmp_path, self.SUITE)
+        run.should_have_passed()
+        assert run.impossible == run.tests.keys()
 
     def test_it_has_the_outages_of_the_card(self, tmp_path: Path) -> None:
         documented = {

@@ -53,9 +53,9 @@ class MyClient:
 
     def _read(self, on_event: Callable[..., None]) -> None:
         assert self._connection is not None
-        self._connection.settimeout(None)
         try:
-            while text := self._connection.recv():
+            self._connection.settimeout(None)
+            while not self._is_closed.is_set() and (text := self._connection.recv()):
                 if isinstance(text, str):
                     message = json.loads(text)
                     on_event(message["type"], message["data"])

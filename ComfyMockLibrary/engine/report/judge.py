@@ -6,6 +6,7 @@ asked of this client. ``docs/report_card.md`` has the rules in words.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +27,9 @@ VerdictWord = Literal["survived", "not survived", "not applicable"]
 
 DEFAULT_LIMIT = 30.0
 """Seconds that a client has where neither the outage nor the user says how long."""
+
+FLOOD = 50
+"""Attempts in one second that are too many from one client in any outage."""
 
 _TOLERANCE = 0.95
 """How much of a time that it was asked to wait a client has to wait."""
@@ -213,7 +217,7 @@ def _rules(case: Case) -> list[Callable[[Case], Finding]]:
         asked.append(_says_lost)
     if expected.within is not None and len(asked) == 1:
         asked.append(_works)
-    return [*asked, _follows]
+    return [*asked, _holds_back, _follows]
 
 
 def _goes_on(case: Case) -> Finding:
@@ -311,6 +315,15 @@ def _does_not_flood(case: Case) -> Finding:
     if not case.script_is_over and not case.has_ended:
         return Finding("open")
     return Finding("met", f"made {most} attempt{'' if most == 1 else 's'}")
+
+
+def _holds_back(case: Case) -> Finding:
+    """Whatever an outage asks for, no client makes attempts without any delay between them."""
+    moments = sorted(at for each in case.recoveries for at in each.attempts)
+    most = max((bisect_left(moments, at + 1) - place for place, at in enumerate(moments)), default=0)
+    if most > FLOOD:
+        return Finding("failed", f"made {most} attempts in a second", "flood")
+    return Finding("not applicable")
 
 
 def _waits(case: Case) -> Finding:

@@ -159,6 +159,12 @@ class TestFlood:
         assert (found.verdict, found.did[0]) == ("not survived", "made 29 attempts, where 20 are plenty")
         assert found.advice == ADVICE["flood"]
 
+    @pytest.mark.parametrize(("number", "expected"), [(50, "survived"), (51, "not survived")])
+    def test_no_outage_is_an_excuse_for_one(self, number: int, expected: str) -> None:
+        attempts = [*refused(*(10.5 + count / 100 for count in range(number))), *connected(12.5)]
+        facts = {"windows": [restart()], "sockets": [HELD, BACK], "attempts": attempts}
+        assert verdict(case("restart", **facts))[0] == expected
+
 
 class TestFindingTheResult:
     def test_a_fetched_history_is_the_result(self) -> None:
