@@ -71,8 +71,8 @@ class Journal:
         self._limit = limit
         self._length = 0
         self._file: int | None = None
-        anchored = anchor()
-        first = _encoded({"at": _now(), "kind": "journal", **anchored, **party}) + b"\n"
+        clocks = anchor()
+        first = _encoded({"at": _now(), "kind": "journal", **clocks, **party}) + b"\n"
         if path is not None:
             self._file, self._length = _begin(path, first)
         self._keep(first, len(first))

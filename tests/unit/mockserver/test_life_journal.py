@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import time
 from datetime import datetime, timedelta, timezone
@@ -21,6 +23,7 @@ ANCHOR = {"format": 1, "boot_id": "b", "monotonic": 1.5, "wall": "2026-01-01T00:
 RECORDS: list[Json] = [
     {"kind": "journal", **ANCHOR, "party": "server", "life_id": "life-1", "pid": 7},
     {"kind": "journal", **ANCHOR, "party": "client", "client": "alias", "client_id": "id"},
+    {"kind": "journal_ended", "why": "No space left on device"},
     {"kind": "life", "state": "ready", "port": 8188, "control_url": "http://127.0.0.1:1"},
     {"kind": "life", "state": "stopping", "order": "SIGTERM"},
     {"kind": "life", "state": "stopped"},
@@ -153,3 +156,80 @@ def test_the_format_takes_each_kind_with_just_its_fields(schema: Draft202012Vali
 @pytest.mark.parametrize("life_id", [None, "life-1"])
 def test_an_event_may_name_its_life(schema: Draft202012Validator, life_id: str | None) -> None:
     schema.validate({"at": 1, **RECORDS[-1], "life_id": life_id})
+
+
+class TestAFileThatCannotGrow:
+    """A full disk, or the limit."""
+
+    def test_a_half_line_is_taken_back(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        schema: Draft202012Validator,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        journal = Journal(tmp_path / "journal", party="server", life_id="life-1", pid=7)
+        room_for(monkeypatch, 300)
+        for number in range(3):
+            journal.record("message_received", socket=1, text="x" * 100, length=number)
+        journal.record("queue_cleared")
+        records = records_in(tmp_path / "journal")
+        for record in records:
+            schema.validate(record)
+        assert [record["kind"] for record in records] == ["journal", "message_received", "journal_ended"]
+        assert journal.lost == records[-1]["why"] == "No space left on device"
+        assert len(journal) == len(journal.since(0)[1]) == 5
+        assert [each.levelname for each in caplog.records] == ["CRITICAL"]
+
+    def test_without_room_for_the_end_there_are_whole_records_all_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        journal = Journal(tmp_path / "journal")
+        room_for(monkeypatch, 10)
+        journal.record("queue_cleared")
+        assert [record["kind"] for record in records_in(tmp_path / "journal")] == ["journal"]
+        assert journal.lost == "No space left on device"
+
+    def test_nothing_is_left_of_one_that_cannot_be_begun(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        room_for(monkeypatch, 10)
+        with pytest.raises(OSError, match=r"No space left on device: '.*journal'"):
+            Journal(tmp_path / "journal")
+        assert not (tmp_path / "journal").exists()
+
+    def test_the_limit_is_kept_with_the_last_record_in_it(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path / "journal", limit=4096)
+        while journal.lost is None:
+            journal.record("queue_cleared")
+        assert 4096 - 600 < (tmp_path / "journal").stat().st_size <= 4096
+        assert records_in(tmp_path / "journal")[-1]["why"] == "it has reached its limit of 4096 bytes"
+
+
+def test_memory_is_bounded_also_for_long_texts() -> None:
+    journal = Journal(None)
+    for _ in range(40):
+        journal.record("message_received", text="x" * 1_000_000)
+        journal.record_by(lambda at, body: {"at": at, "body": body}, b"x" * 1_000_000, length=1_000_000)
+    first, records = journal.since(0)
+    assert first + len(records) == len(journal) == 81
+    assert 14 <= len(records) <= 17
+
+
+def room_for(monkeypatch: pytest.MonkeyPatch, size: int) -> list[int]:
+    """A disk with so many bytes left; what is taken back is not given back. Returns what is left, as it changes."""
+    write, left = os.write, [size]
+
+    def write_what_fits(file: int, data: bytes) -> int:
+        if not left[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = write(file, data[: left[0]])
+        left[0] -= written
+        return written
+
+    def give_back(file: int, length: int) -> None:
+        left[0] += os.fstat(file).st_size - length
+        truncate(file, length)
+
+    truncate = os.ftruncate
+    monkeypatch.setattr(os, "write", write_what_fits)
+    monkeypatch.setattr(os, "ftruncate", give_back)
+    return left
