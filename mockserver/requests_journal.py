@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BODY_LIMIT = 256 * 1024
 """Longest body in bytes that is recorded; of a longer one only its length."""
 
-_current: ContextVar[tuple[int, float]] = ContextVar("_current")
+_current: ContextVar[tuple[int, float] | None] = ContextVar("_current", default=None)
 """Number and beginning of the request that is being answered: each connection has a context of its own."""
 
 
@@ -41,37 +41,43 @@ class RequestsJournal:
     @web.middleware
     async def take(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Records the request when it comes, so that one whose answer never goes out is known too."""
-        number = next(self._numbers)
-        _current.set((number, time.monotonic()))
+        began = self._number()
+        _current.set(began)
         length = request.content_length
-        body = await _body_of(request, length) if length else None
-        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-        self._record("request", _request, number, request.method, request.raw_path, request.headers, peer, length, body)
+        self._request(request, began[0], length, await _body_of(request, length) if length else None)
         port = self._ports.request
         try:
             return await (handler(request) if port is None else port(request, handler))
         except asyncio.CancelledError:
-            self._record("answer", _answer, *self._began(), None, {}, None)
+            self._record("answer", _answer, began[0], time.monotonic() - began[1], None, {}, None)
             raise
         except ConnectionError:
             if request.transport is not None and not request.transport.is_closing():
                 raise
             # The client has gone before it was answered. To aiohttp this would be a handler that fails.
-            self._record("answer", _answer, *self._began(), None, {}, None)
+            self._record("answer", _answer, began[0], time.monotonic() - began[1], None, {}, None)
             raise asyncio.CancelledError from None
 
-    async def answer(self, _request: web.Request, response: web.StreamResponse) -> None:
+    async def answer(self, request: web.Request, response: web.StreamResponse) -> None:
         """Records the answer when its headers go out: whether there is a file or a websocket is known only then."""
         if self._life_id is not None:
             response.headers[LIFE_HEADER] = self._life_id
         body = response.body if isinstance(response, web.Response) else None
-        self._record("answer", _answer, *self._began(), response.status, response.headers, body)
+        known = _current.get()
+        _current.set(None)
+        if known is None:  # aiohttp itself answers it: there is an Expect header that it cannot fulfil
+            known = self._number()
+            self._request(request, known[0], request.content_length, None)
+        number, began = known
+        self._record("answer", _answer, number, time.monotonic() - began, response.status, response.headers, body)
 
-    @staticmethod
-    def _began() -> tuple[int, float]:
-        """Number of the request that is being answered, and the time since it came."""
-        number, began = _current.get()
-        return number, time.monotonic() - began
+    def _number(self) -> tuple[int, float]:
+        """Number of a request that comes now, and when that is."""
+        return next(self._numbers), time.monotonic()
+
+    def _request(self, request: web.Request, number: int, length: int | None, body: bytes | None) -> None:
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        self._record("request", _request, number, request.method, request.raw_path, request.headers, peer, length, body)
 
 
 def _request(
