@@ -24,7 +24,7 @@ from ComfyMockLibrary.engine.timeline.files import JournalError, read_journals
 from ComfyMockLibrary.engine.timeline.page import page
 from ComfyMockLibrary.engine.timeline.story import tell
 from mockserver.control.examples import EXAMPLES
-from mockserver.faults.kinds import EndsOrFreezes, SlowStart, name_of
+from mockserver.faults.kinds import EndsOrFreezes, SlowStart, Stop, name_of
 from mockserver.outages.reading import OutageError, parse_outage, read_outage
 
 if TYPE_CHECKING:
@@ -441,7 +441,10 @@ class Journals(Target):
     def _evidence(self, rng: Random) -> None:
         path = self._directory / "life.jsonl"
         data = b"\n".join(self._lines(rng, rng.choice(self._lives))) + b"\n"
-        path.write_bytes(mutated_bytes(rng, data, 1) if rng.random() < 0.3 else data)
+        if rng.random() < 0.3:  # torn, or with something in it that is no record
+            at = rng.randrange(len(data))
+            data = data[:at] if rng.random() < 0.5 else data[:at] + b"\n" + rng.choice(ODD_BYTES) + data[at:]
+        path.write_bytes(data)
         life = SimpleNamespace(number=1, journal_file=path, is_running=False)
         evidence = Evidence(SimpleNamespace(alias="a", lives=[life], refused_attempts=[]))  # type: ignore[arg-type]
         try:
@@ -475,7 +478,7 @@ class Journals(Target):
 
 TARGETS: dict[str, type[Target]] = {each.name: each for each in (Http, Websocket, Control, Outages, Journals)}
 
-DEADLY = {name_of(each) for each in (*EndsOrFreezes.__args__, SlowStart)}
+DEADLY = {name_of(each) for each in (*EndsOrFreezes.__args__, SlowStart, Stop)}
 """Faults that end a life or hold it up, as they are meant to."""
 
 HARMLESS = [each for each in EXAMPLES if each["fault"] not in DEADLY]
