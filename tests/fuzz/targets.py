@@ -118,10 +118,12 @@ class _OfServer(Target):
             self.look_around(data)
 
     def _is_an_answer(self, entry: str) -> bool:
-        """Whether what ComfyUI does has failed with 500: the real one fails in many ways, and so does this one."""
-        frames = re.findall(r'File ".*?/mockserver/(.+?)", line (\d+)', entry)
-        if "Error handling request" not in entry or not frames or not frames[-1][0].startswith("comfyui/"):
+        """Whether what ComfyUI or aiohttp does has failed with 500: the real server fails in many ways too."""
+        frames = re.findall(r'File ".*?/((?:mockserver|site-packages)/.+?)", line (\d+)', entry)
+        ours = [frame for frame in frames if frame[0].startswith("mockserver/")]
+        if "Error handling request" not in entry or (ours and not ours[-1][0].startswith("mockserver/comfyui/")):
             return False
+        frames = ours or frames
         kind = entry.strip().splitlines()[-1].partition(":")[0]
         where = f"{kind} in {frames[-1][0]}:{frames[-1][1]}"
         self.notes[where] = self.notes.get(where, 0) + 1
