@@ -65,7 +65,7 @@ class _Exchange:
         self.is_answered = False
 
 
-_current: ContextVar[_Exchange] = ContextVar("_current")
+_current: ContextVar[_Exchange | None] = ContextVar("_current", default=None)
 """Each connection has a context of its own."""
 
 
@@ -93,9 +93,7 @@ class RequestsJournal:
                 too_large = failure
             if body is not None and len(body) > BODY_LIMIT:
                 digest, body = hashlib.sha256(body).hexdigest(), None
-        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-        asked = request.method, request.raw_path, request.headers, peer, length, body, digest
-        self._record(_request, exchange.number, *asked, length=0 if body is None else len(body))
+        self._record_request(request, exchange, length, body, digest)
         port = self._ports.request
         try:
             if too_large is not None:
@@ -111,12 +109,29 @@ class RequestsJournal:
             self._record_no_answer(exchange)
             raise asyncio.CancelledError from None
 
-    async def answer(self, _request: web.Request, response: web.StreamResponse) -> None:
+    async def answer(self, request: web.Request, response: web.StreamResponse) -> None:
         """Records the answer when its headers go out: whether there is a file or a websocket is known only then."""
         if self._life_id is not None:
             response.headers[LIFE_HEADER] = self._life_id
         body = response.body if isinstance(response, web.Response) else None
-        self._record_answer(_current.get(), response.status, response.headers, body)
+        exchange = _current.get()
+        if exchange is None or exchange.is_answered:  # aiohttp itself answers an Expect header that it cannot fulfil
+            exchange = _Exchange(next(self._numbers))
+            _current.set(exchange)
+            self._record_request(request, exchange, request.content_length, None, UNSET)
+        self._record_answer(exchange, response.status, response.headers, body)
+
+    def _record_request(
+        self,
+        request: web.Request,
+        exchange: _Exchange,
+        length: int | None,
+        body: bytes | None,
+        digest: str | UnsetType,
+    ) -> None:
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        asked = request.method, request.raw_path, request.headers, peer, length, body, digest
+        self._record(_request, exchange.number, *asked, length=0 if body is None else len(body))
 
     def _record_no_answer(self, exchange: _Exchange) -> None:
         if not exchange.is_answered:  # as a websocket is that is open when its life ends

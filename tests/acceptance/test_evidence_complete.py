@@ -142,7 +142,7 @@ def everything_is_known(evidence: Evidence, server: MockServer, began: float) ->
         prompt["prompt_id"]: [each["state"] for each in of_prompts if _same(each, prompt)] for prompt in of_prompts
     }
     assert list(paths.values()) == [["queued", "started", "success"]] * 2
-    assert [each["fault"] for each in of_first if each["kind"] == "fault_struck"][0] == "refusal"
+    assert next(each["fault"] for each in of_first if each["kind"] == "fault_struck") == "refusal"
     refusal = [each["kind"] for _, each in evidence.records() if each.get("fault") == "refusal"]
     assert refusal == ["fault_set", "fault_begun", "fault_struck", "fault_ended"]
     assert {each.life for each in evidence.requests()} == set(range(1, len(server.lives) + 1))

@@ -79,3 +79,22 @@ class TestHowMuchAnybodyCanTake:
                         break
             assert connection.recv(12).endswith(b" %d" % status)
         assert mock_process.ask("GET", "/queue").status == 200
+
+    def test_an_expectation_that_cannot_be_met(self, mock_process: MockProcess) -> None:
+        """Aiohttp answers it before anything of ours sees the request."""
+        for _ in range(2):  # the second one on a connection that has answered one already
+            with socket.create_connection(("127.0.0.1", mock_process.port), DEADLINE) as connection:
+                connection.sendall(
+                    b"GET /queue HTTP/1.1\r\nHost: a\r\n\r\nGET /features HTTP/1.1\r\nHost: a\r\nExpect: more\r\n\r\n"
+                )
+                answer = b""
+                while b"Unknown Expect: more" not in answer:
+                    received = connection.recv(65536)
+                    assert received, answer
+                    answer += received
+                assert b"HTTP/1.1 417 Expectation Failed" in answer
+        assert "Traceback" not in mock_process.log
+        requests = [record["path"] for record in mock_process.records("request")]
+        answers = [(record["request"], record["status"]) for record in mock_process.records("answer")]
+        assert requests == ["/queue", "/features"] * 2
+        assert answers == [(1, 200), (2, 417), (3, 200), (4, 417)]
