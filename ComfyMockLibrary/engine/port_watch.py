@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 import struct
 import threading
@@ -10,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ComfyMockLibrary.engine import platform
-from ComfyMockLibrary.engine.deadline import SLICE, now
+from ComfyMockLibrary.engine.deadline import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +26,6 @@ class PortWatch:
         self.attempts: list[float] = []
         """When each attempt came, in monotonic seconds."""
         self._notice = notice
-        self._closing = threading.Event()
         self._listening = [_listen(socket.AF_INET, "127.0.0.1", port)]
         with suppress(OSError):  # no IPv6 here
             self._listening.append(_listen(socket.AF_INET6, "::1", port))
@@ -40,7 +38,6 @@ class PortWatch:
 
     def close(self) -> None:
         """Stops listening: the server can have the port again."""
-        self._closing.set()
         for each in self._listening:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
@@ -52,12 +49,8 @@ class PortWatch:
         while True:
             try:
                 connection, _ = listening.accept()
-            except OSError as failure:
-                if failure.errno not in (errno.EMFILE, errno.ENFILE):
-                    return
-                if self._closing.wait(SLICE):  # without descriptors for now: who knocks waits meanwhile
-                    return
-                continue
+            except OSError:
+                return
             moment = now()
             self.attempts.append(moment)
             if self._notice is not None:

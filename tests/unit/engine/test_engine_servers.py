@@ -295,7 +295,7 @@ class TestStarts:
             server = manager.start(alias="comfy")
             manager.close()
             assert server.log_file.read_text().count(server.life_id) == 1
-            assert server.journal_file.read_text().count('"kind": "journal"') == 1
+            assert server.journal_file.read_text().count('"kind":"journal"') == 1
 
     def test_a_temporary_directory_goes_with_the_manager(self, manager: ServerManager) -> None:
         server = manager.start()
