@@ -11,10 +11,8 @@ import json
 import math
 import re
 from datetime import datetime
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
-
-import mockserver
 
 Json = dict[str, Any]
 
@@ -49,7 +47,7 @@ def _is_record(record: Json) -> bool:
 
 @functools.cache
 def _definitions() -> Json:
-    file = Path(mockserver.__file__).with_name("journal.schema.json")
+    file = files("mockserver") / "journal.schema.json"
     definitions: Json = json.loads(file.read_text(encoding="utf-8"))["$defs"]
     return definitions
 

@@ -40,11 +40,6 @@ Fails Without A Server
     Fail    as it should
 """
 
-SETUP = """
-Suite Setup    Run Keywords    Start Mock Server    AND    Connect Client
-"""
-
-
 def run(directory: Path, arguments: str = "", suite: str = SUITE) -> FinishedRun:
     return run_robot(directory, suite.format(arguments=arguments))
 
