@@ -401,7 +401,7 @@ Library    OperatingSystem
 Fill It
     Start Mock Server
     Connect Client
-    Evaluate    open($OUTPUT_DIR + '/mockserver/filler', 'wb', buffering=0).write(b'x' * 1000000)
+    Evaluate    open($OUTPUT_DIR + '/comfymock/filler', 'wb', buffering=0).write(b'x' * 1000000)
     FOR    ${number}    IN RANGE    20
         ${prompt} =    Queue Prompt
         Wait For Prompt    ${prompt}    success
