@@ -22,6 +22,7 @@ from ComfyMockLibrary.keywords.outages import OutageKeywords
 from ComfyMockLibrary.keywords.process_faults import ProcessFaultKeywords
 from ComfyMockLibrary.keywords.prompts import PromptKeywords
 from ComfyMockLibrary.keywords.proxies import ProxyKeywords
+from ComfyMockLibrary.keywords.report_card import ReportCardKeywords
 from ComfyMockLibrary.keywords.servers import ServerKeywords
 from ComfyMockLibrary.keywords.session import Session
 from ComfyMockLibrary.keywords.settings import SettingsKeywords
@@ -198,6 +199,7 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
                 PromptKeywords(self._session),
                 EvidenceKeywords(self._session),
                 OutageKeywords(self._session),
+                ReportCardKeywords(self._session),
                 LossyNetworkKeywords(self._session),
                 TimelineKeywords(self._session),
                 SettingsKeywords(self._session),

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from ComfyMockLibrary import quantities, triggers
+from ComfyMockLibrary.engine.client.client import Client
 from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+from ComfyMockLibrary.engine.client.custom_client import ClientUnderTest
 from ComfyMockLibrary.engine.client_process import ClientProcess
 from ComfyMockLibrary.engine.evidence import ConnectionLoss, RecordedMessage, RecordedRequest, RecordedSocket
 from ComfyMockLibrary.engine.faults import Fault
@@ -31,10 +33,25 @@ def _server(value: MockServer | NetworkProxy | str | int) -> Any:
     return value
 
 
-def _client(value: ComfyClient | str) -> Any:
+def _client(value: Client | str) -> Any:
     """A client: its alias, or what `Connect Client` returned.
 
     Attributes: ``alias``, ``client_id``, ``state``, ``is_connected``, ``path`` (all states, oldest first), ``life_id``.
+    """
+    return value
+
+
+def _client_under_test(value: object) -> Any:
+    """A Python client of your own: the dotted name of its class, ``my_package.MyClient``, or an object.
+
+    It has two methods. ``connect(url, on_event)`` begins to connect to the server at a URL such as
+    ``http://127.0.0.1:8188``, and returns. From then on the client calls ``on_event(name, data)``, from any thread: for
+    what happens to its connection, by the names that the introduction has under *Events and the cursor*, at least
+    ``connected`` and ``disconnected``; and for each message of the server by its type, with its data. ``data`` is a
+    dictionary, and may be left out. ``close()`` ends everything.
+
+    What else it may have: ``client_id``, its clientId, which `Queue Prompt` needs; ``reconnect()`` for
+    `Reconnect Client`; ``abort_reconnect()`` for `Abort Reconnect`.
     """
     return value
 
@@ -119,10 +136,10 @@ def _fault(value: Fault | str) -> Any:
 def _request(value: RecordedRequest) -> Any:
     """An HTTP request that a server has received, with its answer.
 
-    Attributes: ``method``, ``path``, ``query`` and ``headers`` (by name, headers in lower case), ``body`` (text),
+    Attributes: ``method``, ``path``, ``query``, ``headers`` and ``answer_headers`` (lower-case names), ``body`` (text),
     ``json`` (the body as JSON), ``status`` (``None`` if the answer never went out), ``seconds`` (time to the answer),
-    ``answer_headers``, ``answer_body``, ``answer_json``, ``client_id``, ``life`` (number), ``at`` (monotonic seconds),
-    ``remote``, ``is_handshake``.
+    ``answer_body``, ``answer_json``, ``client_id``, ``life`` (number), ``at`` (monotonic seconds), ``remote``,
+    ``is_handshake``.
     """
     return value
 
@@ -167,6 +184,7 @@ def _proxy(value: NetworkProxy | str) -> Any:
 CONVERTERS: dict[type, Any] = {
     MockServer: _server,
     ComfyClient: _client,
+    ClientUnderTest: _client_under_test,
     ClientProcess: _process,
     Event: _event,
     QueuedPrompt: _prompt,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+    from ComfyMockLibrary.engine.client.client import Client
     from ComfyMockLibrary.engine.client_process import ClientProcess
     from ComfyMockLibrary.engine.outages import OutageRun
     from ComfyMockLibrary.engine.servers import Life, MockServer
@@ -48,10 +48,10 @@ class RobotLog:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._bytes_read: dict[str, int] = {}
-        self._events_written: WeakKeyDictionary[ComfyClient, int] = WeakKeyDictionary()
+        self._events_written: WeakKeyDictionary[Client, int] = WeakKeyDictionary()
         self._output_written: WeakKeyDictionary[ClientProcess, int] = WeakKeyDictionary()
         self._steps_written: WeakKeyDictionary[OutageRun, int] = WeakKeyDictionary()
-        self._warned_of: WeakSet[MockServer | ComfyClient] = WeakSet()
+        self._warned_of: WeakSet[MockServer | Client] = WeakSet()
 
     def write_news(self) -> None:
         """Logs what has come since the last time."""
@@ -67,7 +67,7 @@ class RobotLog:
                 self._warned_of.add(owner)
                 logger.warn(f"The journal of {owner.alias!r} has ended early: {why}. Its timeline is not complete.")
 
-    def _lost_journals(self) -> Iterator[tuple[MockServer | ComfyClient, str]]:
+    def _lost_journals(self) -> Iterator[tuple[MockServer | Client, str]]:
         for server in self._session.known_servers:
             if server.journal_lost is not None:
                 yield server, server.journal_lost
@@ -97,7 +97,7 @@ class RobotLog:
                 stamp = stamped[1]
             yield _Line(stamp, f"Server {server.port}", stamped[2] if stamped else text)
 
-    def _news_of_client(self, client: ComfyClient) -> Iterator[_Line]:
+    def _news_of_client(self, client: Client) -> Iterator[_Line]:
         written = self._events_written.get(client, 0)
         events = client.journal.since(written)
         self._events_written[client] = written + len(events)

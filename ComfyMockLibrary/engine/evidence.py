@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from ComfyMockLibrary.engine.deadline import Deadline, wait_until
+from ComfyMockLibrary.engine.endpoint import split_target
 from ComfyMockLibrary.engine.records import shown
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class RecordedRequest:
     seconds: float | None = None
     """Time to the answer."""
     answer_headers: Mapping[str, str] = field(default_factory=dict)
+    """By lower-case name."""
     answer_body: str | None = None
 
     @cached_property
@@ -394,11 +396,22 @@ class _JournalFile:
         except OSError:
             return
         whole, newline, _ = new.rpartition(b"\n")
-        self._position += len(whole) + len(newline)
         for line in whole.splitlines():
-            record = json.loads(line)
+            record = self._record(line)
             self._records.append(record)
             self._by_kind.setdefault(record["kind"], []).append(record)
+        self._position += len(whole) + len(newline)
+
+    def _record(self, line: bytes) -> Json:
+        try:
+            record: Json = json.loads(line)
+            record["at"], record["kind"]
+        except (LookupError, RecursionError, TypeError, ValueError):
+            raise RuntimeError(
+                f"{shown(self._path)} is damaged: line {len(self._records) + 1} is no record. Nobody but the mock "
+                "server may write to its journal; run again."
+            ) from None
+        return record
 
 
 def route_of(path: str) -> str:
@@ -420,21 +433,21 @@ def sent_prompts(requests: Iterable[RecordedRequest]) -> list[RecordedRequest]:
 
 
 def _request(life: int, asked: Json, answered: Json | None) -> RecordedRequest:
-    parts = urlsplit(asked["path"])
+    path, query = split_target(asked["path"])
     return RecordedRequest(
         life=life,
         number=asked["request"],
         at=asked["at"],
         method=asked["method"],
-        path=parts.path,
-        query=dict(parse_qsl(parts.query, keep_blank_values=True)),
+        path=path,
+        query=dict(parse_qsl(query, keep_blank_values=True)),
         headers=_by_lower_name(asked["headers"]),
         body=asked["body"],
         remote=asked["remote"],
         digest=asked.get("digest"),
         status=None if answered is None else answered["status"],
         seconds=None if answered is None else answered["seconds"],
-        answer_headers={} if answered is None else answered["headers"],
+        answer_headers={} if answered is None else _by_lower_name(answered["headers"]),
         answer_body=None if answered is None else answered["body"],
     )
 
@@ -468,7 +481,7 @@ def _by_lower_name(headers: Mapping[str, str]) -> dict[str, str]:
 def _as_json(text: str | None) -> Any:
     try:
         return None if text is None else json.loads(text)
-    except ValueError:
+    except (RecursionError, ValueError):
         return None
 
 
@@ -484,7 +497,7 @@ def _typed(text: str | None) -> tuple[str, Any]:
         return "binary", None
     try:
         message = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "text", text
     if isinstance(message, dict) and isinstance(message.get("type"), str):
         return message["type"], message.get("data")

@@ -15,7 +15,7 @@ from ComfyMockLibrary.engine.http import HttpError
 from ComfyMockLibrary.types import PromptResult
 
 if TYPE_CHECKING:
-    from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+    from ComfyMockLibrary.engine.client.client import Client
 
 LOOK_INTERVAL = 0.2
 """Seconds between two looks at queue and history while no message of the server says that there is news."""
@@ -82,9 +82,14 @@ def load_workflow(source: Mapping[str, Any] | Path | str | None) -> dict[str, An
 
 
 def queue_prompt(
-    client: ComfyClient, workflow: Mapping[str, Any] | Path | str | None = None, timeout: float = REQUEST_TIMEOUT
+    client: Client, workflow: Mapping[str, Any] | Path | str | None = None, timeout: float = REQUEST_TIMEOUT
 ) -> QueuedPrompt:
     """Queues a workflow under the client's id. Raises HttpError when the server refuses it or cannot be reached."""
+    if not client.client_id:
+        raise ValueError(
+            f"Nobody knows the clientId of client '{client.alias}', under which its prompt would be queued. "
+            "Give it an attribute client_id."
+        )
     graph = load_workflow(workflow)
     position = len(client.journal)
     answer = client.ask("POST", "/prompt", timeout, {"prompt": graph, "client_id": client.client_id})
@@ -92,12 +97,12 @@ def queue_prompt(
         return QueuedPrompt(answer["prompt_id"], answer["number"], graph, position)
 
 
-def interrupt_prompt(client: ComfyClient, prompt_id: str | None = None, timeout: float = REQUEST_TIMEOUT) -> None:
+def interrupt_prompt(client: Client, prompt_id: str | None = None, timeout: float = REQUEST_TIMEOUT) -> None:
     """Interrupts the prompt that runs; with an id only if it is that one. Raises HttpError."""
     client.ask("POST", "/interrupt", timeout, {} if prompt_id is None else {"prompt_id": prompt_id})
 
 
-def wait_for_prompt(client: ComfyClient, prompt: QueuedPrompt, timeout: float) -> PromptOutcome | str:
+def wait_for_prompt(client: Client, prompt: QueuedPrompt, timeout: float) -> PromptOutcome | str:
     """Waits until a prompt has ended or is lost. At the timeout, a text that says how it stood instead.
 
     The history decides; messages of the server only say when to look. A prompt is lost when it is neither in the queue
@@ -133,7 +138,7 @@ def wait_for_prompt(client: ComfyClient, prompt: QueuedPrompt, timeout: float) -
         )
 
 
-def _ends(client: ComfyClient, prompt: QueuedPrompt) -> list[str | None]:
+def _ends(client: Client, prompt: QueuedPrompt) -> list[str | None]:
     """Lives of the server that have said that the prompt ended."""
     return [
         event.life_id
@@ -144,7 +149,7 @@ def _ends(client: ComfyClient, prompt: QueuedPrompt) -> list[str | None]:
     ]
 
 
-def _look(client: ComfyClient, prompt_id: str, timeout: float) -> PromptOutcome | str | None:
+def _look(client: Client, prompt_id: str, timeout: float) -> PromptOutcome | str | None:
     """The outcome; a text for a prompt that waits or runs; None for one that the server does not know.
 
     The queue is read first: a prompt that ends between the two reads is in the history then.

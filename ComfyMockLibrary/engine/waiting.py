@@ -11,14 +11,11 @@ from ComfyMockLibrary.errors import ExpectationFailed
 from ComfyMockLibrary.types import ConnectionState
 
 if TYPE_CHECKING:
-    from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+    from ComfyMockLibrary.engine.client.client import Client
     from ComfyMockLibrary.engine.matching import EventPattern
     from ComfyMockLibrary.engine.servers import MockServer
 
 Since = Event | Literal["start"] | None
-
-_IDLE = (ConnectionState.disconnected, ConnectionState.failed)
-"""States of a client that does not try to connect."""
 
 _NEVER = -1
 
@@ -28,7 +25,7 @@ _LAST_EVENTS = 5
 class ClientWaits:
     """Waits on one client's journal. Each looks from the client's cursor unless ``since`` says otherwise."""
 
-    def __init__(self, client: ComfyClient, server: MockServer | None = None) -> None:
+    def __init__(self, client: Client, server: MockServer | None = None) -> None:
         """``server`` is the mock server that the client belongs to, if any."""
         self._client = client
         self._server = server
@@ -73,7 +70,7 @@ class ClientWaits:
         earliest = self._start(since) if since is not None else 0
 
         def connected_at() -> int | None:
-            if self._client.state in _IDLE:
+            if self._client.is_idle:
                 return _NEVER
             positions = self._client.positions_of_state(ConnectionState.connected)
             if not self._client.is_connected or positions[-1] < earliest:
@@ -135,7 +132,7 @@ class ClientWaits:
             )
 
     def should_be_valid(self, timeout: float) -> None:
-        """Checks the connection, see ``ComfyClient.validate``. Raises ExpectationFailed."""
+        """Checks the connection, see ``Client.validate``. Raises ExpectationFailed."""
         fault = self._client.validate(timeout)
         if fault is not None:
             raise self.failure(
@@ -207,7 +204,7 @@ class ClientWaits:
             return server_hint
         if self._server is None and not self._client.positions_of_state(ConnectionState.connected):
             return f"Make sure that a server runs at {self._client.endpoint.url}."
-        if self._client.state in _IDLE:
+        if self._client.is_idle:
             return "The client does not try to connect: use `Reconnect Client`."
         if self._server is not None and self._client.is_connected and self._client.life_id != self._server.life_id:
             return f"The client is connected to life {self._client.life_id}, which is not the one that runs now."

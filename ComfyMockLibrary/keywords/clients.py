@@ -10,7 +10,9 @@ from robot.api import logger
 from robot.libraries.BuiltIn import BuiltIn
 
 from ComfyMockLibrary.engine.client.backoff import Backoff
+from ComfyMockLibrary.engine.client.client import Client
 from ComfyMockLibrary.engine.client.comfy_client import ClientOptions, ComfyClient
+from ComfyMockLibrary.engine.client.custom_client import ClientUnderTest, load_client
 from ComfyMockLibrary.engine.endpoint import Endpoint
 from ComfyMockLibrary.engine.matching import EventPattern
 from ComfyMockLibrary.engine.servers import MockServer
@@ -30,6 +32,7 @@ class ClientKeywords(Component):
         server: MockServer | None = None,
         *,
         url: str | None = None,
+        client: ClientUnderTest | None = None,
         alias: str | None = None,
         client_id: str | None = None,
         wait: bool = True,
@@ -49,7 +52,7 @@ class ClientKeywords(Component):
         token: Secret | str | None = None,
         feature_flags: Mapping[str, Any] | None = None,
         on_failure: str | None = None,
-    ) -> ComfyClient:
+    ) -> Client:
         """Connects a client to a mock server, or to any ComfyUI server, and returns when it is connected.
 
         The client becomes the current one, which the other keywords mean when no ``client`` is given.
@@ -57,6 +60,8 @@ class ClientKeywords(Component):
         *Args:*
           - ``server``: Mock server by alias, port or handle. The current server if left out.
           - ``url``: Any other server instead, for example ``http://127.0.0.1:8188`` or ``wss://host/path``.
+          - ``client``: A Python client of your own in place of the library's, ``my_package.MyClient`` or an object. The
+            arguments from ``client_id`` on are then not for it, but for ``wait``, ``timeout`` and ``on_failure``.
           - ``alias``: Name for the other keywords. ``client-1`` and so on if left out.
           - ``client_id``: The clientId, kept over all connections. Drawn at random if left out.
           - ``wait``: ``no`` returns at once, for a server that is not up yet.
@@ -91,6 +96,7 @@ class ClientKeywords(Component):
         | `Connect Client`    backup    alias=second    auto_reconnect=no
         | `Connect Client`    url=http://127.0.0.1:8188    timeout=10 s
         | `Connect Client`    base_delay=50 ms    max_attempts=3    on_failure=Note The Failure
+        | `Connect Client`    client=my_package.MyClient
         """
         options = ClientOptions(
             auto_reconnect=auto_reconnect,
@@ -107,29 +113,30 @@ class ClientKeywords(Component):
         if url is not None and server is not None:
             raise ValueError("Give either a mock server or a url, not both.")
         target = self.session.servers.get(server) if url is None else None
-        client = self.session.clients.new(
+        connected = self.session.clients.new(
             Endpoint.of_url(url) if target is None else target.endpoint,  # type: ignore[arg-type]
             options,
             server=target,
             alias=alias,
             client_id=client_id,
             directory=self.session.directory,
+            own=None if client is None else load_client(client),
         )
         try:
-            client.connect()
+            connected.connect()
             if wait:
-                self.session.waits(client).for_connection(self.session.timeout_or(timeout))
+                self.session.waits(connected).for_connection(self.session.timeout_or(timeout))
         except BaseException:
-            self.session.clients.close_client(client)
+            self.session.clients.close_client(connected)
             raise
-        self.session.opened(client)
+        self.session.opened(connected)
         if on_failure is not None:
-            self.session.notes(client).on_failure = on_failure
-        logger.info(f"{client.alias}: {client.endpoint.url}, client id {client.client_id}")
-        return client
+            self.session.notes(connected).on_failure = on_failure
+        logger.info(f"{connected.alias}: {connected.endpoint.url}, client id {connected.client_id or 'not known'}")
+        return connected
 
     @keyword(tags=["Client"])
-    def switch_client(self, client: ComfyClient) -> ComfyClient:
+    def switch_client(self, client: ComfyClient) -> Client:
         """Makes a client the current one, and returns the one that was current before.
 
         *Args:*
@@ -289,7 +296,7 @@ class ClientKeywords(Component):
         target = self.session.clients.get(client)
         self.session.waits(target).should_not_be_valid(self.session.timeout_or(timeout))
 
-    def _close(self, client: ComfyClient) -> None:
+    def _close(self, client: Client) -> None:
         client.close()
         self.session.log.write_news()  # while the client is known
         self.session.clients.close_client(client)

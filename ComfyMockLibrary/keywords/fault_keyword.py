@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from robot.api import logger
 
+from ComfyMockLibrary.engine.client.client import Client
 from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
 from ComfyMockLibrary.engine.faults import Fault
 from ComfyMockLibrary.engine.prompts import QueuedPrompt
@@ -165,9 +166,9 @@ class FaultComponent(Component):
         rest = {key: value for key, value in common.items() if key not in names}
         return self.set_fault(name, {**rest, "when": when}, **fields)
 
-    def client_id(self, client: ComfyClient | str | None) -> str | None:
+    def client_id(self, client: Client | str | None) -> str | None:
         """The clientId of a client of ours; what names none of them is one itself."""
-        if isinstance(client, ComfyClient):
+        if isinstance(client, Client):
             return client.client_id
         known = {each.alias: each.client_id for each in self.session.clients.clients}
         return None if client is None else known.get(client, client)

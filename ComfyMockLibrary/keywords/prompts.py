@@ -11,6 +11,7 @@ from typing import Any
 from robot.utils import DotDict
 
 from ComfyMockLibrary.engine import prompts
+from ComfyMockLibrary.engine.client.client import Client
 from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
 from ComfyMockLibrary.engine.http import HttpError
 from ComfyMockLibrary.engine.prompts import PromptOutcome, QueuedPrompt
@@ -173,7 +174,7 @@ class PromptKeywords(Component):
         target = self.session.clients.get(client)
         return self._mapping(target, "/history" if prompt is None else f"/history/{prompt.prompt_id}", timeout)
 
-    def _mapping(self, client: ComfyClient, path: str, timeout: timedelta | None) -> dict[str, Any]:
+    def _mapping(self, client: Client, path: str, timeout: timedelta | None) -> dict[str, Any]:
         with self._asking(client):
             answer = client.ask("GET", path, self.session.timeout_or(timeout))
             if not isinstance(answer, dict):
@@ -182,7 +183,7 @@ class PromptKeywords(Component):
             return mapping
 
     @contextmanager
-    def _asking(self, client: ComfyClient) -> Iterator[None]:
+    def _asking(self, client: Client) -> Iterator[None]:
         """Lets the error of a request say how the server is."""
         try:
             yield
@@ -191,7 +192,7 @@ class PromptKeywords(Component):
             sentences = [f"{failure}.", *describe_server(server), next_step(server)]
             raise RuntimeError(" ".join(filter(None, sentences))) from failure
 
-    def _prompt(self, prompt: QueuedPrompt | None, client: ComfyClient) -> QueuedPrompt:
+    def _prompt(self, prompt: QueuedPrompt | None, client: Client) -> QueuedPrompt:
         known = prompt or self.session.notes(client).prompt
         if known is None:
             raise ValueError(f"Client '{client.alias}' has queued no prompt. Use `Queue Prompt` first.")

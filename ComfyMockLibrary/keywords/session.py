@@ -26,11 +26,11 @@ from ComfyMockLibrary.types import AutoClose, FaultEnd
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
+    from ComfyMockLibrary.engine.client.client import Client
     from ComfyMockLibrary.engine.matching import EventPattern
     from ComfyMockLibrary.engine.prompts import QueuedPrompt
 
-    Resource = MockServer | ComfyClient | ClientProcess | NetworkProxy | OutageRun
+    Resource = MockServer | Client | ClientProcess | NetworkProxy | OutageRun
 
 Time = timedelta | float | str
 
@@ -88,7 +88,7 @@ class Session:
         self._servers: ServerManager | None = None
         self._opened: list[tuple[Scope | None, Resource]] = []
         self._faults: list[tuple[Scope, Fault]] = []
-        self._notes: WeakKeyDictionary[ComfyClient, ClientNotes] = WeakKeyDictionary()
+        self._notes: WeakKeyDictionary[Client, ClientNotes] = WeakKeyDictionary()
 
     @property
     def servers(self) -> ServerManager:
@@ -137,11 +137,11 @@ class Session:
         """The same for the end of a server."""
         return seconds(self._shutdown_timeout) if timeout is None else timeout.total_seconds()
 
-    def notes(self, client: ComfyClient) -> ClientNotes:
+    def notes(self, client: Client) -> ClientNotes:
         """What the keywords have noted about a client."""
         return self._notes.setdefault(client, ClientNotes())
 
-    def waits(self, client: ComfyClient) -> ClientWaits:
+    def waits(self, client: Client) -> ClientWaits:
         """Waits on a client."""
         return ClientWaits(client, self.clients.server_of(client))
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from robot.utils import DotDict
 
+from ComfyMockLibrary.engine.client.client import Client
 from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
 from ComfyMockLibrary.engine.journal import Event
 from ComfyMockLibrary.engine.matching import EventPattern
@@ -274,7 +275,7 @@ class WaitingKeywords(Component):
             events = [each for each in events if pattern.matches(each)]
         return [_for_robot(each) for each in events if source in (None, each.source)]
 
-    def _tracked(self, event: str, client: ComfyClient) -> list[Event]:
+    def _tracked(self, event: str, client: Client) -> list[Event]:
         try:
             pattern, start = self.session.notes(client).tracked[event]
         except KeyError:
@@ -283,7 +284,7 @@ class WaitingKeywords(Component):
             ) from None
         return [each for each in client.journal.since(start) if pattern.matches(each)]
 
-    def _failure(self, what: str, event: str, client: ComfyClient, hint: str = "") -> ExpectationFailed:
+    def _failure(self, what: str, event: str, client: Client, hint: str = "") -> ExpectationFailed:
         _, start = self.session.notes(client).tracked[event]
         return self.session.waits(client).failure(what, start, hint)
 

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parents[2]
 MARK = "COMFY_TEST_RUN"
-IMPOSSIBLE = re.compile(r"There is no (node|chromium) on this machine\.")
+IMPOSSIBLE = re.compile(
+    r"There is no (node|chromium) on this machine\.|Skipped in parent suite setup:\nNo client is given: .*"
+)
 """Why a test of a suite may be skipped."""
 
 LOOK_INTERVAL = 0.02
@@ -100,7 +102,7 @@ class FinishedRun:
 
     @property
     def impossible(self) -> set[str]:
-        """The tests that were skipped since a program is missing."""
+        """The tests that were skipped since a program is missing, or a client to test."""
         return {
             name for name, test in self.tests.items() if test.status == "SKIP" and IMPOSSIBLE.fullmatch(test.message)
         }

@@ -84,9 +84,10 @@ class TestByItself:
 
     def test_a_test_that_has_run_out_of_time_has_it_too(self, tmp_path: Path) -> None:
         # The server is there before the time begins to run: on a busy machine its start may take any time.
-        head = SUITE.partition("Fails\n")[0].replace("{arguments}", "{arguments}" + SETUP)
-        steps = "    [Timeout]    1 s\n    Wait For Event    never\n"
-        tests = run(tmp_path, suite=f"{head}Late\n{steps}").tests
+        head = SUITE.partition("*** Test Cases")[0].rstrip() + "\nSuite Setup    Start Mock Server\n\n"
+        late = "    [Timeout]    1 s\n    Event Should Not Fire    never    timeout=1 hour    client=one\n"
+        setup = "    [Setup]    Connect Client    alias=one\n"
+        tests = run(tmp_path, suite=f"{head}*** Test Cases ***\nLate\n{setup}{late}").tests
         assert "timeout" in tests["Late"].message
         assert len(pictures(tests["Late"])) == 1
 

@@ -27,11 +27,14 @@ from ComfyMockLibrary.engine.matching import EventPattern
 from ComfyMockLibrary.engine.waiting import ClientWaits
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 BROADCAST_SOCKETS = 5_000
 MANY_SOCKETS = 10_000
 IDLE_SOCKETS = 1_000
+JOURNALLED_SOCKETS = 1_000
+BROADCASTS = 50
+"""How many in a round: the system counts a process's time in hundredths of a second."""
 REQUESTS = 4_000
 REQUEST_CONNECTIONS = 8
 BULK = 64 * 1024 * 1024
@@ -172,6 +175,26 @@ def queue_requests_without_journal() -> Iterator[float]:
     """GET /queue by 8 connections, the mock server without a journal file"""
     with _mock_server(journal=False) as (port, _):
         yield from _requests_per_second(port)
+
+
+def processor_time_of_requests() -> Iterator[float]:
+    """processor time of a GET /queue, with a journal file"""
+    yield from _processor_time_of_requests(journal=True)
+
+
+def processor_time_of_requests_without_journal() -> Iterator[float]:
+    """processor time of a GET /queue, without a journal file"""
+    yield from _processor_time_of_requests(journal=False)
+
+
+def processor_time_of_broadcasts() -> Iterator[float]:
+    """processor time of a status to 1,000 websockets, with a journal file"""
+    yield from _processor_time_of_broadcasts(journal=True)
+
+
+def processor_time_of_broadcasts_without_journal() -> Iterator[float]:
+    """processor time of a status to 1,000 websockets, without a journal file"""
+    yield from _processor_time_of_broadcasts(journal=False)
 
 
 def direct_hop() -> Iterator[float]:
@@ -323,6 +346,36 @@ def _requests_per_second(port: int) -> Iterator[float]:
                     if answered <= REQUESTS - REQUEST_CONNECTIONS:
                         key.fileobj.sendall(request)  # type: ignore[union-attr]
             yield answered / (time.perf_counter() - began)
+
+
+def _processor_time_of_requests(*, journal: bool) -> Iterator[float]:
+    with _mock_server(journal=journal) as (port, process):
+        server = psutil.Process(process.pid)
+        rounds = _requests_per_second(port)
+        while True:
+            yield _processor_seconds(server, lambda: next(rounds)) / REQUESTS * 1e6
+
+
+def _processor_time_of_broadcasts(*, journal: bool) -> Iterator[float]:
+    with _mock_server(journal=journal) as (port, process), _Crowd() as crowd:
+        crowd.connect(port, JOURNALLED_SOCKETS, upgrade=True)
+        server = psutil.Process(process.pid)
+        with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+
+            def broadcast() -> None:
+                for _ in range(BROADCASTS):
+                    crowd.milliseconds_until_all_have_it(lambda: _clear_queue(connection))
+
+            while True:
+                yield _processor_seconds(server, broadcast) / BROADCASTS * 1e3
+
+
+def _processor_seconds(process: psutil.Process, action: Callable[[], object]) -> float:
+    """What a process works meanwhile. Unlike what passes on the clock it is the same on a busy machine."""
+    before = process.cpu_times()
+    action()
+    after = process.cpu_times()
+    return after.user + after.system - before.user - before.system
 
 
 def _round_trips(port: int, count: int = 200) -> Iterator[float]:

@@ -7,6 +7,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 const url = process.argv[2].replace(/\/+$/, "");
 const REQUEST_TIMEOUT = 4000;
 const LOOK_EVERY = 300;
+/** So many looks in a row must find nothing of a job before it is called lost: the history may be late. */
+const PATIENCE = 10;
 
 /** Sends a request until it is answered as it should be; waits as long as the server asks it to. */
 async function ask(method, path, body) {
@@ -30,7 +32,7 @@ async function ask(method, path, body) {
 
 /** Waits for the end of a job. Whether it has one; false if it is lost. */
 async function ends(id) {
-  for (let missed = 0; missed < 2; ) {
+  for (let missed = 0; missed < PATIENCE; ) {
     const queue = await ask("GET", "/queue");
     const history = await ask("GET", `/history/${id}`);
     if (history[id]) return true;

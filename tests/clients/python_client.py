@@ -28,6 +28,7 @@ FLAWS = (
     "deaf",  # to the missing pong: it never gives up a connection that is dead
     "queues-twice",
     "believes-messages",  # and never looks into the history
+    "listens-late",  # the same, and only to what comes once it knows the prompt id
     "gives-up",
     "calls-it-success",
     "new-id",
@@ -68,7 +69,7 @@ class Client:
             if self.connections and (
                 self.flaw == "never-reconnects" or (self.flaw == "reconnects-once" and self.connections > 1)
             ):
-                return
+                threading.Event().wait()
             if self.flaw != "floods":
                 time.sleep(DELAYS[min(failures, len(DELAYS) - 1)])
 
@@ -131,6 +132,8 @@ class Client:
                 answer = self.ask("POST", "/prompt", {"prompt": workflow, "client_id": self.id})
                 if self.flaw == "queues-twice":
                     answer = self.ask("POST", "/prompt", {"prompt": workflow, "client_id": self.id})
+                if self.flaw == "listens-late":
+                    self.ended.clear()
                 return str(answer["prompt_id"])
             except urllib.error.HTTPError as failure:
                 print(f"not queued: {failure}")
@@ -146,7 +149,7 @@ class Client:
         while True:
             self.news.wait(LOOK_EVERY)
             self.news.clear()
-            if self.flaw == "believes-messages":
+            if self.flaw in ("believes-messages", "listens-late"):
                 if prompt_id in self.ended:
                     return True
                 continue

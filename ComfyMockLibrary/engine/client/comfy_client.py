@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ComfyMockLibrary.engine.client import messages
 from ComfyMockLibrary.engine.client.backoff import Backoff
+from ComfyMockLibrary.engine.client.client import Client
 from ComfyMockLibrary.engine.client.connection import ABNORMAL_CLOSURE, Connection, Lost, OpenFailed
 from ComfyMockLibrary.engine.client.heartbeat import Heartbeat
 from ComfyMockLibrary.engine.client.polling import Polling
@@ -77,8 +78,8 @@ class ClientOptions:
             raise ValueError("polling_interval must be longer than 0 s; give None not to poll.")
 
 
-class ComfyClient:
-    """A client of one server.
+class ComfyClient(Client):
+    """The library's own client of one server.
 
     Everything that it sees goes into ``journal``. All methods may be called from any thread; state and ``is_connected``
     always agree, as both are read from the same state machine.
@@ -118,11 +119,6 @@ class ComfyClient:
         """State of the connection."""
         with self.journal:
             return self._machine.state
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the websocket is open, as far as the client knows."""
-        return self.state is ConnectionState.connected
 
     @property
     def path(self) -> list[ConnectionState]:
@@ -174,24 +170,10 @@ class ComfyClient:
             self._thread.join()
         self.journal.close()
 
-    def validate(self, timeout: float) -> str | None:
-        """Checks the connection: websocket open, and ``GET /queue`` answered properly in time.
-
-        Returns None if it is valid, else what is wrong with it.
-        """
-        if not self.is_connected:
-            return f"the client is {self.state.value}"
-        try:
-            queue = self.ask("GET", "/queue", timeout)
-        except HttpError as failure:
-            return str(failure)
-        if not isinstance(queue, dict) or not {"queue_running", "queue_pending"} <= queue.keys():
-            return f"GET {self.endpoint.url}/queue: the answer is no queue: {str(queue)[:80]}"
-        return None
-
-    def ask(self, method: str, path: str, timeout: float, body: Any = None) -> Any:
-        """Sends a request with the client's headers and reads the answer as JSON. Raises HttpError."""
-        return ask_json(self.endpoint, method, path, Patience(timeout), body=body, headers=self.options.headers)
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Sent with the upgrade and with each request."""
+        return self.options.headers
 
     def _apply(self, actions: list[Action], decided_at: float | None = None) -> None:
         """Carries out what the machine decided: events at once, the rest in the client's thread.

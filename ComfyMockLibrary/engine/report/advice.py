@@ -41,7 +41,7 @@ ADVICE: dict[Reason, str] = {
     "dropped": "Keep a connection that works: unknown, foreign or repeated messages and slow answers are no reason to "
     "drop it.",
     "twice": "Look into queue and history before a prompt is queued again: the server may have it already.",
-    "not found": "Ask /history/{prompt_id} after each connection and from time to time: messages may have been missed.",
+    "not found": "Listen before you queue; ask /history/{prompt_id} after each connection, and now and then besides.",
     "waits for lost": "Ask /queue and /history/{prompt_id} after a reconnection: a job that is in neither is lost.",
     "false success": "Report success only with the result in hand: an empty history entry is no success.",
     "dead": "Give each request and each wait a time limit, so that a server that stands still cannot stop the client.",

@@ -47,6 +47,9 @@ OUTAGE_PACE = 1.0
 SETTLING = 2.0
 """Seconds for which a client must go on as it does when it seems to have survived."""
 
+AS_REAL = ("--status-interval", "0")
+"""The real server is silent when idle: a client must not be saved by status messages that it would never get."""
+
 STARTUP_TIMEOUT = 60.0
 _LAST_WORDS = 12
 
@@ -82,11 +85,13 @@ class Check:
         directory: Path | None = None,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        habits: Habits | None = None,
     ) -> None:
         """``command`` is the client's, with ``{url}`` and so on in its arguments.
 
         ``timeout`` is how long it may take to notice an outage, and to be back, in seconds; left out, each outage says
         so itself. ``server`` are further options of the mock server. ``directory`` keeps journals and outputs.
+        ``habits`` are what an earlier check of the same client has found.
         """
         self._command = list(command)
         self._timeout = timeout
@@ -97,7 +102,7 @@ class Check:
         self._directory = Path(tempfile.mkdtemp(prefix="comfymock-check-")) if directory is None else directory
         self._servers = _WatchingServers(self._directory)
         self._processes = ClientProcesses()
-        self._habits: Habits | None = None
+        self._habits = habits
 
     def close(self) -> None:
         """Ends everything."""
@@ -167,7 +172,7 @@ class Check:
         return found
 
     def _rehearse(self) -> Habits:
-        options = ServerOptions(raw=("--node-duration", str(REHEARSAL_PACE), *self._server))
+        options = ServerOptions(raw=(*AS_REAL, "--node-duration", str(REHEARSAL_PACE), *self._server))
         with self._started_server(None, options) as server, ExitStack() as stack:
             evidence = Evidence(server)
             process = self.start_client(server, "rehearsal")
@@ -199,7 +204,7 @@ class Check:
         options = server_options(outage)
         paced = outage.server.node_duration is not None or outage.server.realtime or outage.needs == "job"
         pace = () if paced or habits.jobs == "none" else ("--node-duration", str(OUTAGE_PACE))
-        return replace(options, raw=(*options.raw, *pace, *self._server))
+        return replace(options, raw=(*AS_REAL, *options.raw, *pace, *self._server))
 
     @contextmanager
     def _started_server(self, outage: Outage | None, options: ServerOptions) -> Iterator[MockServer]:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ComfyMockLibrary.engine.evidence import sent_prompts
+from ComfyMockLibrary.engine.evidence import sent_prompts, workflow_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -90,7 +90,7 @@ class Job:
 
     prompt_id: str
     graph: str
-    """The workflow as canonical JSON, for comparison."""
+    """A name for the workflow, the same for the same one."""
 
     client_id: str | None
     life: int
@@ -322,13 +322,16 @@ def _jobs(
     evidence: Evidence, requests: Sequence[RecordedRequest], lives: Sequence[LifeSpan], faults: Sequence[FaultSpan]
 ) -> list[Job]:
     states: dict[str, list[tuple[str, float]]] = {}
-    for _, record in evidence.records("prompt"):
+    queued: list[tuple[int, float, str]] = []
+    for life, record in evidence.records("prompt"):
         states.setdefault(record["prompt_id"], []).append((record["state"], record["at"]))
+        if record["state"] == "queued":
+            queued.append((life, record["at"], record["prompt_id"]))
     told = _told(evidence, faults)
     files = _files(evidence)
     found = []
     for request in sent_prompts(requests):
-        prompt_id = accepted_id(request)
+        prompt_id = accepted_id(request) or _queued_by(request, queued)
         if prompt_id is not None:
             ends = {each.number: each.ended_at for each in lives}
             path = states.get(prompt_id, [])
@@ -352,7 +355,7 @@ def _job(
     asked = [each.at for each in requests if each.at > request.at and _asks_in_vain(each, prompt_id)]
     return Job(
         prompt_id=prompt_id,
-        graph=graph_of(request),
+        graph=workflow_of(request) or "",
         client_id=request.client_id,
         life=request.life,
         queued_at=request.at,
@@ -378,10 +381,11 @@ def accepted_id(request: RecordedRequest) -> str | None:
     return prompt_id if isinstance(prompt_id, str) else None
 
 
-def graph_of(request: RecordedRequest) -> str:
-    """The workflow of a request to queue a prompt, as canonical JSON."""
-    body = request.json
-    return json.dumps(body.get("prompt") if isinstance(body, dict) else None, sort_keys=True)
+def _queued_by(request: RecordedRequest, queued: Sequence[tuple[int, float, str]]) -> str | None:
+    """The id for a request whose answer was sent in pieces, and so is not in the journal."""
+    if request.status != 200 or request.answer_body is not None:
+        return None
+    return next((each for life, at, each in queued if life == request.life and at >= request.at), None)
 
 
 def _told(evidence: Evidence, faults: Sequence[FaultSpan]) -> dict[str, float]:

@@ -6,6 +6,7 @@ asked of this client. ``docs/report_card.md`` has the rules in words.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +27,9 @@ VerdictWord = Literal["survived", "not survived", "not applicable"]
 
 DEFAULT_LIMIT = 30.0
 """Seconds that a client has where neither the outage nor the user says how long."""
+
+FLOOD = 50
+"""Attempts in one second that are too many from one client in any outage."""
 
 _TOLERANCE = 0.95
 """How much of a time that it was asked to wait a client has to wait."""
@@ -213,7 +217,7 @@ def _rules(case: Case) -> list[Callable[[Case], Finding]]:
         asked.append(_says_lost)
     if expected.within is not None and len(asked) == 1:
         asked.append(_works)
-    return [*asked, _follows]
+    return [*asked, _holds_back, _follows]
 
 
 def _goes_on(case: Case) -> Finding:
@@ -244,11 +248,29 @@ def _reconnects(case: Case) -> Finding:
     if len(back) >= wanted:
         return Finding("met", "came back" if wanted == 1 else f"came back {_times(wanted)}")
     if not back:
-        noticed = any(each.attempts for each in case.recoveries)
-        if not noticed:
-            return Finding("open", "never noticed that its connection was gone", _unnoticed(case))
-        return Finding("open", "tried, and did not come back", "not back")
+        return _stays_away(case)
     return Finding("open", f"came back {_times(len(back))}, and not after outage {len(back) + 1}", "not again")
+
+
+def _stays_away(case: Case) -> Finding:
+    """What a client does that has not come back at all."""
+    if any(each.kind == "silence" for each in case.course.faults):
+        return Finding("open", "held on to a dead connection", "no heartbeat")
+    began_at = case.course.struck_at or 0.0
+    tries = sum(len(each.attempts) for each in case.recoveries)
+    handshakes = [each for each in case.course.attempts if each.at > began_at and each.life is not None]
+    served_at = case.course.served_again_at
+    works_on = served_at is not None and any(
+        each.at > served_at and each.status == 200 for each in case.course.requests
+    )
+    if case.habits.websocket and works_on and not handshakes:
+        return Finding("open", "works on over HTTP, and never opened another websocket", "not noticed")
+    if not tries and not case.habits.websocket:
+        return Finding("open", "asked for nothing any more", "not back")
+    if not tries:
+        return Finding("open", "never noticed that its connection was gone", "not noticed")
+    text = "tried once, and never again" if tries == 1 else "tried, and did not come back"
+    return Finding("open", text, "not back")
 
 
 def _late(case: Case, recovery: Recovery) -> float:
@@ -260,11 +282,6 @@ def _late(case: Case, recovery: Recovery) -> float:
     return max(0.0, recovery.back_at - possible_at)
 
 
-def _unnoticed(case: Case) -> Reason:
-    is_silent = any(each.kind == "silence" for each in case.course.faults)
-    return "no heartbeat" if is_silent else "not noticed"
-
-
 def _notices(case: Case) -> Finding:
     found = case.recoveries
     if not found:
@@ -274,7 +291,7 @@ def _notices(case: Case) -> Finding:
         hangs = any(each.kind == "hang_upgrade" for each in case.course.faults)
         what = "waited for the answer to its handshake" if hangs else "held on to a dead connection"
         return Finding("failed", f"{what} for {_seconds(silence)}", "no handshake limit" if hangs else "no heartbeat")
-    return Finding("met" if found[-1].back_at is not None else "open", "", _unnoticed(case))
+    return Finding("met" if found[-1].back_at is not None else "open", "", "no heartbeat")
 
 
 def _keeps_client_id(case: Case) -> Finding:
@@ -298,6 +315,15 @@ def _does_not_flood(case: Case) -> Finding:
     if not case.script_is_over and not case.has_ended:
         return Finding("open")
     return Finding("met", f"made {most} attempt{'' if most == 1 else 's'}")
+
+
+def _holds_back(case: Case) -> Finding:
+    """Whatever an outage asks for, no client makes attempts without any delay between them."""
+    moments = sorted(at for each in case.recoveries for at in each.attempts)
+    most = max((bisect_left(moments, at + 1) - place for place, at in enumerate(moments)), default=0)
+    if most > FLOOD:
+        return Finding("failed", f"made {most} attempts in a second", "flood")
+    return Finding("not applicable")
 
 
 def _waits(case: Case) -> Finding:
@@ -356,7 +382,7 @@ def _finds_result(case: Case) -> Finding:
         if case.has_ended and case.course.exit_status and case.outage.expectation.waits_at_least is not None:
             return Finding("met")  # it has said that it was refused
         return Finding("open", "queued no prompt that was accepted", "gave up refused")
-    if is_found(job, case.habits):
+    if is_found(job, case.course, case.habits):
         return Finding("met", "found its result")
     if case.has_ended and (job.ended_at is not None or case.course.exit_status):
         assert case.course.exit_status is not None
@@ -364,7 +390,7 @@ def _finds_result(case: Case) -> Finding:
         text = "ended as if all were well, without its result" if case.course.exit_status == 0 else f"gave up ({how})"
         return Finding("failed", text, "not found")
     if job.ended_at is not None and any(
-        is_found(each, case.habits) for each in case.course.jobs[1:] if each.queued_at > job.ended_at
+        is_found(each, case.course, case.habits) for each in case.course.jobs[1:] if each.queued_at > job.ended_at
     ):
         return Finding("failed", "gave its job up, and went on with the next one", "not found")
     return Finding("open", "never found its result", "not found")
@@ -406,7 +432,7 @@ def _ends_its_job(case: Case) -> Finding:
     job = case.job
     if job is None:
         return Finding("open", "queued no prompt")
-    done = next((each for each in case.course.jobs if is_found(each, case.habits)), None)
+    done = next((each for each in case.course.jobs if is_found(each, case.course, case.habits)), None)
     if done is not None:
         return Finding("met", "found its result" if done is job else "queued its job again, and found the result")
     if not case.has_ended:
@@ -446,7 +472,7 @@ def _fate(case: Case) -> str:
     job = case.job
     if job is None:
         return ""
-    if is_found(job, case.habits):
+    if is_found(job, case.course, case.habits):
         return "found"
     if job.lost_at is not None:
         later = [each for each in case.course.jobs if each.queued_at > job.lost_at]

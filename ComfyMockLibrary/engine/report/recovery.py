@@ -67,9 +67,16 @@ def recoveries(course: Course, habits: Habits) -> list[Recovery]:
     return found
 
 
-def is_found(job: Job, habits: Habits) -> bool:
-    """Whether the client knows how a job has ended, in the way that it knows it when nothing goes wrong."""
-    return job.fetched_at is not None or (not habits.fetches and job.told_at is not None)
+def is_found(job: Job, course: Course, habits: Habits) -> bool:
+    """Whether the client knows how a job has ended, in the way that it knows it when nothing goes wrong.
+
+    One that goes by messages alone has got the message, and does what it does then: queues the next job, or ends.
+    """
+    if job.fetched_at is not None or habits.fetches or job.told_at is None:
+        return job.fetched_at is not None
+    if not habits.stays:
+        return course.exit_status == 0
+    return habits.jobs == "one" or any(each.queued_at > job.told_at for each in course.jobs)
 
 
 def duplicates(course: Course, habits: Habits) -> list[tuple[Job, Job]]:

@@ -29,6 +29,18 @@ def line_of(entry: Entry) -> str:
     return f"{_shown(entry.verdict)}: {entry.did}" if entry.did else _shown(entry.verdict)
 
 
+def facts(entry: Entry) -> str:
+    """The numbers of an outage in a line; empty if there are none."""
+    judgement = entry.judgement
+    known = {
+        "noticed after": seconds(judgement.noticed_after),
+        "attempts": "" if judgement.attempts is None else str(judgement.attempts),
+        "back after": seconds(judgement.back_after),
+        "its job": judgement.job,
+    }
+    return ", ".join(f"{name}: {value}" for name, value in known.items() if value)
+
+
 def seconds(value: float | None) -> str:
     """A time as the card shows it; empty if there is none."""
     if value is None:

@@ -47,6 +47,7 @@ def test_lives_orders_and_attempts_are_recorded(new_manager: Callable[..., Serve
     ]
     assert [each["at"] for each in records if each["kind"] == "connection_attempt"] == [attempt.at]
     assert (attempt.outcome, attempt.life) == ("refused", None)
+    assert [each["at"] for each in records] == sorted(each["at"] for each in records)
     assert server.journal_files == [
         tmp_path / "main.server.journal.jsonl",
         tmp_path / "main-life-1.journal.jsonl",

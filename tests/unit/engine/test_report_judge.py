@@ -159,6 +159,12 @@ class TestFlood:
         assert (found.verdict, found.did[0]) == ("not survived", "made 29 attempts, where 20 are plenty")
         assert found.advice == ADVICE["flood"]
 
+    @pytest.mark.parametrize(("number", "expected"), [(50, "survived"), (51, "not survived")])
+    def test_no_outage_is_an_excuse_for_one(self, number: int, expected: str) -> None:
+        attempts = [*refused(*(10.5 + count / 100 for count in range(number))), *connected(12.5)]
+        facts = {"windows": [restart()], "sockets": [HELD, BACK], "attempts": attempts}
+        assert verdict(case("restart", **facts))[0] == expected
+
 
 class TestFindingTheResult:
     def test_a_fetched_history_is_the_result(self) -> None:
@@ -170,7 +176,8 @@ class TestFindingTheResult:
     def test_for_a_client_that_goes_by_messages_they_are(self) -> None:
         told = [job(ended_at=9.0, told_at=9.0)]
         by_messages = replace(DAEMON, fetches=False)
-        assert verdict(case("history-late", by_messages, jobs=told))[0] == "survived"
+        assert judge(case("history-late", by_messages, jobs=told)) is None
+        assert verdict(case("history-late", by_messages, jobs=[*told, job(9.5, "two")]))[0] == "survived"
         assert judge(case("history-late", jobs=told)) is None
         assert verdict(case("history-late", jobs=told, time_is_up=True)) == ("not survived", "never found its result")
 
