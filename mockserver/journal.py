@@ -1,8 +1,9 @@
 """The life's record: one JSON object a line, complete up to the moment of a SIGKILL.
 
-The format is written down in ``journal.schema.json`` beside this file. Records are handed to the kernel one by one,
-so that nothing is lost with the process. ``at`` is the system-wide monotonic clock in seconds; the first record anchors
-it to the wall clock and names the boot, so that journals of several processes share one clock.
+The format is written down in ``journal.schema.json`` beside this file. Records are handed to the kernel before
+anything that comes of them is on the wire, so that nothing is lost with the process. ``at`` is the system-wide
+monotonic clock in seconds; the first record anchors it to the wall clock and names the boot, so that journals of
+several processes share one clock.
 
 A file that cannot grow, because the disk is full or the journal has reached its limit, ends with a whole record, which
 is of kind ``journal_ended`` where there is room for one. The life goes on: its clients are not to suffer from a record.
@@ -71,6 +72,7 @@ class Journal:
         self._limit = limit
         self._length = 0
         self._file: int | None = None
+        self._waiting = b""
         clocks = anchor()
         first = _encoded({"at": _now(), "kind": "journal", **clocks, **party}) + b"\n"
         if path is not None:
@@ -81,21 +83,34 @@ class Journal:
         """Appends one record. ``fields`` must be JSON values; others are written as their ``str()``."""
         self._append({"at": _now(), "kind": kind, **fields})
 
-    def record_by(self, make: Callable[..., Fields], *arguments: Any, length: int = 0) -> None:
+    def record_by(self, make: Callable[..., Fields], *arguments: Any, length: int = 0, may_wait: bool = False) -> None:
         """Appends what ``make`` makes of the time and the arguments: when somebody wants it, or for the file at once.
 
-        ``length`` is about how many bytes they take, where those are many.
+        ``length`` is about how many bytes they take, where those are many. One that ``may_wait`` is written with the
+        next one, at the latest when the event loop comes round: before anything that comes of it is on the wire.
         """
         if self._file is None:
             self._keep(partial(make, _now(), *arguments), length)
         else:
-            self._append(make(_now(), *arguments))
+            self._append(make(_now(), *arguments), may_wait=may_wait)
 
-    def _append(self, record: Fields) -> None:
+    def _append(self, record: Fields, *, may_wait: bool = False) -> None:
         line = _encoded(record) + b"\n"
         if self._file is not None:
-            self._write(self._file, line)
+            if not may_wait:
+                self._write(self._file, self._waiting + line)
+                self._waiting = b""
+            elif self._waiting:
+                self._waiting += line
+            else:
+                self._waiting = line
+                asyncio.get_running_loop().call_soon(self._write_waiting)
         self._keep(line, len(line))
+
+    def _write_waiting(self) -> None:
+        if self._waiting and self._file is not None:
+            self._write(self._file, self._waiting)
+        self._waiting = b""
 
     def _keep(self, record: bytes | partial[Fields], length: int) -> None:
         self._latest.append((record, length))

@@ -131,7 +131,8 @@ class RequestsJournal:
     ) -> None:
         peer = request.transport.get_extra_info("peername") if request.transport is not None else None
         asked = request.method, request.raw_path, request.headers, peer, length, body, digest
-        self._record(_request, exchange.number, *asked, length=0 if body is None else len(body))
+        # With its answer, if that is there at once: writing to a file is half of what a record costs.
+        self._record(_request, exchange.number, *asked, length=0 if body is None else len(body), may_wait=True)
 
     def _record_no_answer(self, exchange: _Exchange) -> None:
         if not exchange.is_answered:  # as a websocket is that is open when its life ends

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -103,6 +104,27 @@ def test_records_are_in_the_file_at_once_and_in_order(tmp_path: Path) -> None:
 def test_what_is_no_json_is_written_as_text(tmp_path: Path) -> None:
     Journal(tmp_path / "journal").record("x", path=Path("a"), text="ü\n\ud800")
     assert records_in(tmp_path / "journal")[1] | {"at": 0} == {"at": 0, "kind": "x", "path": "a", "text": "ü\n\ud800"}
+
+
+def test_a_record_that_may_wait_is_there_before_anything_comes_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "journal"
+
+    def make(at: float, number: int) -> Json:
+        return {"at": at, "kind": "request", "number": number}
+
+    async def write() -> None:
+        journal = Journal(file)
+        for number in (1, 2):
+            journal.record_by(make, number, may_wait=True)
+        assert len(records_in(file)) == 1
+        journal.record("answer")
+        assert [record["kind"] for record in records_in(file)] == ["journal", "request", "request", "answer"]
+        journal.record_by(make, 3, may_wait=True)
+        await asyncio.sleep(0)
+        assert [record.get("number") for record in records_in(file)] == [None, 1, 2, None, 3]
+        assert journal.since(0) == (0, records_in(file))
+
+    asyncio.run(write())
 
 
 @pytest.mark.parametrize("name", ["journal", None])
