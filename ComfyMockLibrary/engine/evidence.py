@@ -334,16 +334,23 @@ class _JournalFile:
         except OSError:
             return self._records
         whole, newline, _ = new.rpartition(b"\n")
-        for line in whole.splitlines():
-            try:
-                self._records.append(json.loads(line))
-            except (ValueError, RecursionError):
-                raise RuntimeError(
-                    f"{shown(self._path)} is damaged: line {len(self._records) + 1} is no record. Nobody but the mock "
-                    "server may write to its journal; run again."
-                ) from None
+        self._records += [
+            self._record(number, line) for number, line in enumerate(whole.splitlines(), len(self._records) + 1)
+        ]
         self._position += len(whole) + len(newline)
         return self._records
+
+    def _record(self, number: int, line: bytes) -> Json:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict) or not {"at", "kind"} <= record.keys():
+            raise RuntimeError(
+                f"{shown(self._path)} is damaged: line {number} is no record. Nobody but the mock server may write to "
+                "its journal; run again."
+            )
+        return record
 
 
 def is_same_prompt(one: RecordedRequest, other: RecordedRequest) -> bool:
