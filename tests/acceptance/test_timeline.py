@@ -40,6 +40,7 @@ Fails Without A Server
     Fail    as it should
 """
 
+
 def run(directory: Path, arguments: str = "", suite: str = SUITE) -> FinishedRun:
     return run_robot(directory, suite.format(arguments=arguments))
 
@@ -167,7 +168,10 @@ class TestTheCommand:
         [
             (["nowhere"], "nowhere does not exist. Journals are the files *.journal.jsonl below comfymock in"),
             (["."], ". has no journal in it. Journals are the files *.journal.jsonl below comfymock in"),
-            ([str(PROJECT / "README.md")], "README.md is no journal: its first line does not say whose it is. Journals"),
+            (
+                [str(PROJECT / "README.md")],
+                "README.md is no journal: its first line does not say whose it is. Journals",
+            ),
         ],
     )
     def test_what_it_cannot_take_is_said_in_a_line(self, tmp_path: Path, arguments: list[str], message: str) -> None:
