@@ -396,38 +396,21 @@ class _JournalFile:
         except OSError:
             return
         whole, newline, _ = new.rpartition(b"\n")
-<<<<<<< HEAD
         for line in whole.splitlines():
             record = self._record(line)
             self._records.append(record)
             self._by_kind.setdefault(record["kind"], []).append(record)
-=======
-        self._records += [
-            self._record(number, line) for number, line in enumerate(whole.splitlines(), len(self._records) + 1)
-        ]
->>>>>>> chaos
         self._position += len(whole) + len(newline)
 
     def _record(self, line: bytes) -> Json:
         try:
-            record: Json = json.loads(line)
-            record["at"], record["kind"]
-        except (LookupError, RecursionError, TypeError, ValueError):
-            raise RuntimeError(
-                f"{shown(self._path)} is damaged: line {len(self._records) + 1} is no record. Nobody but the mock "
-                "server may write to its journal; run again."
-            ) from None
-        return record
-
-    def _record(self, number: int, line: bytes) -> Json:
-        try:
             record = json.loads(line)
-        except (ValueError, RecursionError):
+        except (RecursionError, ValueError):
             record = None
         if not isinstance(record, dict) or not {"at", "kind"} <= record.keys():
             raise RuntimeError(
-                f"{shown(self._path)} is damaged: line {number} is no record. Nobody but the mock server may write to "
-                "its journal; run again."
+                f"{shown(self._path)} is damaged: line {len(self._records) + 1} is no record. Nobody but the mock "
+                "server may write to its journal; run again."
             )
         return record
 
