@@ -7,7 +7,7 @@ as one that runs. Times are monotonic seconds, the clock of all journals of a ma
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -187,11 +187,18 @@ class ConnectionLoss:
     back_at: float | None
     """None as long as it is not back."""
 
+    blind_spans: tuple[tuple[float, float], ...] = ()
+    """From when to when attempts are made that nobody sees."""
+
+    @property
+    def moments(self) -> list[float]:
+        """When it was lost, and when each attempt was made."""
+        return [self.lost_at, *(attempt.at for attempt in self.attempts)]
+
     @property
     def delays(self) -> list[float]:
         """Seconds from the loss to the first attempt, and from each attempt to the next."""
-        moments = [self.lost_at, *(attempt.at for attempt in self.attempts)]
-        return [later - earlier for earlier, later in pairwise(moments)]
+        return [later - earlier for earlier, later in pairwise(self.moments)]
 
 
 class Evidence:
@@ -255,7 +262,7 @@ class Evidence:
         sockets = self.sockets(client_id)
         attempts = self.attempts(client_id)
         losses = [
-            _loss(socket, socket.closed_at, sockets[position + 1 :], attempts)
+            replace(_loss(socket, socket.closed_at, sockets[position + 1 :], attempts), blind_spans=self._blind_spans())
             for position, socket in enumerate(sockets)
             if socket.closed_at is not None and socket.closed_by != "client"
         ]
@@ -276,6 +283,14 @@ class Evidence:
     def _seen_from_outside(self, kind: str) -> Sequence[Json]:
         """What this library has seen of the server, over all its lives."""
         return self._news(self._server.outside_file).records(kind) if self._server.lives else ()
+
+    def _blind_spans(self) -> tuple[tuple[float, float], ...]:
+        """A watched port is let go before the next life can have it, and who comes in between is seen by nobody."""
+        begun = [record["at"] for record in self._seen_from_outside("life_begun")]
+        return tuple(
+            (let_go["at"], min((at for at in begun if at > let_go["at"]), default=float("inf")))
+            for let_go in self._seen_from_outside("watch_over")
+        )
 
     def _unless_unchanged(self, name: str, make: Callable[[], list[Made]]) -> list[Made]:
         """What was made last time, unless there are new records, or a life has ended."""

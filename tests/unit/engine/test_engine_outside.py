@@ -41,6 +41,7 @@ def test_lives_orders_and_attempts_are_recorded(new_manager: Callable[..., Serve
         {"kind": "order", "life_id": first.life_id, "order": "SIGKILL"},
         {"kind": "life_over", "life_id": first.life_id, "status": -9},
         {"kind": "connection_attempt"},
+        {"kind": "watch_over"},
         {"kind": "life_begun", "life_id": second.life_id, "number": 2, "pid": second.pid},
         {"kind": "order", "life_id": second.life_id, "order": "SIGTERM"},
         {"kind": "life_over", "life_id": second.life_id, "status": 0},
