@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from robot.errors import ExecutionFailed
 from robot.libraries.BuiltIn import BuiltIn
 
 from ComfyMockLibrary.engine.deadline import now
@@ -33,14 +35,15 @@ class RunListener:
         self._session.test_began_at = now()
 
     def _end_test(self, data: Any, result: Any) -> None:
-        if self._is_to_be_drawn(result.status == "FAIL"):
-            self._draw()
-        self._session.test_began_at = None
-
         def ends(scope: Scope) -> bool:
             return scope.test is not None
 
-        self._session.close_all_of(ends)
+        try:
+            if self._is_to_be_drawn(result.status == "FAIL"):
+                self._draw()
+        finally:
+            self._session.test_began_at = None
+            self._session.close_all_of(ends)
 
     def _end_suite(self, data: Any, result: Any) -> None:
         ended = getattr(result, "full_name", None) or result.longname  # `full_name` is new in Robot Framework 7
@@ -65,4 +68,5 @@ class RunListener:
         libraries: Any = BuiltIn().get_library_instance(all=True)
         for name, library in libraries.items():  # it may have been imported under any name
             if library is self._library:
-                BuiltIn().run_keyword_and_ignore_error(f"{name}.Log Timeline")
+                with suppress(ExecutionFailed):  # when the run is interrupted no keyword begins any more
+                    BuiltIn().run_keyword_and_ignore_error(f"{name}.Log Timeline")

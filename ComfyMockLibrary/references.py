@@ -136,10 +136,10 @@ def _fault(value: Fault | str) -> Any:
 def _request(value: RecordedRequest) -> Any:
     """An HTTP request that a server has received, with its answer.
 
-    Attributes: ``method``, ``path``, ``query`` and ``headers`` (by name, headers in lower case), ``body`` (text),
+    Attributes: ``method``, ``path``, ``query``, ``headers`` and ``answer_headers`` (lower-case names), ``body`` (text),
     ``json`` (the body as JSON), ``status`` (``None`` if the answer never went out), ``seconds`` (time to the answer),
-    ``answer_headers``, ``answer_body``, ``answer_json``, ``client_id``, ``life`` (number), ``at`` (monotonic seconds),
-    ``remote``, ``is_handshake``.
+    ``answer_body``, ``answer_json``, ``client_id``, ``life`` (number), ``at`` (monotonic seconds), ``remote``,
+    ``is_handshake``.
     """
     return value
 

@@ -1,8 +1,9 @@
 """The life's record: one JSON object a line, complete up to the moment of a SIGKILL.
 
-The format is written down in ``journal.schema.json`` beside this file. Records are handed to the kernel one by one,
-so that nothing is lost with the process. ``at`` is the system-wide monotonic clock in seconds; the first record anchors
-it to the wall clock and names the boot, so that journals of several processes share one clock.
+The format is written down in ``journal.schema.json`` beside this file. Records are handed to the kernel before
+anything that comes of them is on the wire, so that nothing is lost with the process. ``at`` is the system-wide
+monotonic clock in seconds; the first record anchors it to the wall clock and names the boot, so that journals of
+several processes share one clock.
 
 A file that cannot grow, because the disk is full or the journal has reached its limit, ends with a whole record, which
 is of kind ``journal_ended`` where there is room for one. The life goes on: its clients are not to suffer from a record.
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Record = dict[str, Any]
+Fields = Record | msgspec.Struct
+"""A record that is still to be encoded."""
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ class Journal:
         ``limit`` is the longest that it may get, in bytes; None is any length. Raises OSError if not even this record
         can be written.
         """
-        self._latest: deque[tuple[bytes | partial[Record], int]] = deque()
+        self._latest: deque[tuple[bytes | partial[Fields], int]] = deque()
         self._latest_bytes = 0
         self._count = 0
         self.appended = asyncio.Event()
@@ -69,8 +72,9 @@ class Journal:
         self._limit = limit
         self._length = 0
         self._file: int | None = None
-        anchored = anchor()
-        first = _encoded({"at": _now(), "kind": "journal", **anchored, **party}) + b"\n"
+        self._waiting = b""
+        clocks = anchor()
+        first = _encoded({"at": _now(), "kind": "journal", **clocks, **party}) + b"\n"
         if path is not None:
             self._file, self._length = _begin(path, first)
         self._keep(first, len(first))
@@ -79,23 +83,36 @@ class Journal:
         """Appends one record. ``fields`` must be JSON values; others are written as their ``str()``."""
         self._append({"at": _now(), "kind": kind, **fields})
 
-    def record_by(self, make: Callable[..., Record], *arguments: Any, length: int = 0) -> None:
+    def record_by(self, make: Callable[..., Fields], *arguments: Any, length: int = 0, may_wait: bool = False) -> None:
         """Appends what ``make`` makes of the time and the arguments: when somebody wants it, or for the file at once.
 
-        ``length`` is about how many bytes they take, where those are many.
+        ``length`` is about how many bytes they take, where those are many. One that ``may_wait`` is written with the
+        next one, at the latest when the event loop comes round: before anything that comes of it is on the wire.
         """
         if self._file is None:
             self._keep(partial(make, _now(), *arguments), length)
         else:
-            self._append(make(_now(), *arguments))
+            self._append(make(_now(), *arguments), may_wait=may_wait)
 
-    def _append(self, record: Record) -> None:
+    def _append(self, record: Fields, *, may_wait: bool = False) -> None:
         line = _encoded(record) + b"\n"
         if self._file is not None:
-            self._write(self._file, line)
+            if not may_wait:
+                self._write(self._file, self._waiting + line)
+                self._waiting = b""
+            elif self._waiting:
+                self._waiting += line
+            else:
+                self._waiting = line
+                asyncio.get_running_loop().call_soon(self._write_waiting)
         self._keep(line, len(line))
 
-    def _keep(self, record: bytes | partial[Record], length: int) -> None:
+    def _write_waiting(self) -> None:
+        if self._waiting and self._file is not None:
+            self._write(self._file, self._waiting)
+        self._waiting = b""
+
+    def _keep(self, record: bytes | partial[Fields], length: int) -> None:
         self._latest.append((record, length))
         self._latest_bytes += length
         while len(self._latest) > KEPT_IN_MEMORY or self._latest_bytes > KEPT_BYTES:
@@ -162,20 +179,21 @@ def _write_all(file: int, data: bytes) -> None:
         data = data[os.write(file, data) :]
 
 
-def _made(record: bytes | partial[Record]) -> Record:
-    made: Record = json.loads(record) if isinstance(record, bytes) else record()
+def _made(record: bytes | partial[Fields]) -> Record:
+    made: Record = json.loads(record if isinstance(record, bytes) else _encoded(record()))
     return made
 
 
 def _now() -> float:
-    return round(time.monotonic(), 6)
+    """In whole microseconds."""
+    return time.monotonic_ns() // 1000 / 1e6
 
 
-def _encoded(record: Record) -> bytes:
+def _encoded(record: Fields) -> bytes:
     try:
         return _encode(record)
     except (TypeError, ValueError):  # half a character, or a key that is no text
-        return json.dumps(record, default=str).encode()
+        return json.dumps(msgspec.to_builtins(record, enc_hook=str), default=str).encode()
 
 
 def anchor() -> dict[str, Any]:

@@ -39,6 +39,9 @@ EXHAUSTED = 0.2
 FILLING_TIMEOUT = 0.25
 """Seconds in which a connection to ourselves is made, unless the backlog is full."""
 
+SERVING_TIMEOUT = 0.25
+"""Seconds in which an accepted connection is served, unless its TLS handshake waits for the client."""
+
 
 class PortTaken(Exception):
     """Somebody else has the port."""
@@ -115,6 +118,7 @@ class Listener:
             for each in self._unserved:
                 _reset(each)
             self._forget_unserved()
+            await self._finish_serving()
             for connection in () if self._connections is None else self._connections.matching(ANYBODY):
                 connection.reset()
 
@@ -237,6 +241,13 @@ class Listener:
         task = asyncio.ensure_future(self._serve_accepted(connection))
         self._serving_now.add(task)
         task.add_done_callback(self._serving_now.discard)
+
+    async def _finish_serving(self) -> None:
+        """Waits until what was accepted just now is a connection like the others, or ends it."""
+        if self._serving_now:
+            _, pending = await asyncio.wait(self._serving_now, timeout=SERVING_TIMEOUT)
+            for task in pending:
+                task.cancel()
 
     async def _serve_accepted(self, connection: socket.socket) -> None:
         assert self._make_protocol is not None

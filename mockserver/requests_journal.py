@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from msgspec import UNSET, Struct, UnsetType
 
 from mockserver.comfyui.routes.websocket import LIFE_HEADER
 
@@ -20,11 +21,37 @@ if TYPE_CHECKING:
 
     from mockserver.comfyui.server import ComfyServer
 
-    Json = dict[str, Any]
     Headers = Mapping[str, str]
 
 BODY_LIMIT = 256 * 1024
 """Longest body in bytes that is recorded; of a longer one the digest."""
+
+
+class _Request(Struct, gc=False):
+    """An HTTP request came. As a structure, since there may be thousands in a second."""
+
+    at: float
+    kind: str
+    request: int
+    method: str
+    path: str
+    headers: dict[str, str]
+    remote: str
+    length: int | None
+    body: str | None
+    digest: str | UnsetType
+
+
+class _Answer(Struct, gc=False):
+    """The answer went out, or will never."""
+
+    at: float
+    kind: str
+    request: int
+    status: int | None
+    seconds: float
+    headers: dict[str, str]
+    body: str | None
 
 
 class _Exchange:
@@ -34,11 +61,11 @@ class _Exchange:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.began = time.monotonic()
+        self.began = time.monotonic_ns()
         self.is_answered = False
 
 
-_current: ContextVar[_Exchange] = ContextVar("_current")
+_current: ContextVar[_Exchange | None] = ContextVar("_current", default=None)
 """Each connection has a context of its own."""
 
 
@@ -56,7 +83,8 @@ class RequestsJournal:
         """Records the request when it comes, so that one whose answer never goes out is known too."""
         exchange = _Exchange(next(self._numbers))
         _current.set(exchange)
-        length = body = digest = too_large = None
+        length = body = too_large = None
+        digest: str | UnsetType = UNSET
         if request.body_exists:
             length = request.content_length
             try:
@@ -65,9 +93,7 @@ class RequestsJournal:
                 too_large = failure
             if body is not None and len(body) > BODY_LIMIT:
                 digest, body = hashlib.sha256(body).hexdigest(), None
-        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-        asked = request.method, request.raw_path, request.headers, peer, length, body, digest
-        self._record(_request, exchange.number, *asked, length=0 if body is None else len(body))
+        self._record_request(request, exchange, length, body, digest)
         port = self._ports.request
         try:
             if too_large is not None:
@@ -83,12 +109,30 @@ class RequestsJournal:
             self._record_no_answer(exchange)
             raise asyncio.CancelledError from None
 
-    async def answer(self, _request: web.Request, response: web.StreamResponse) -> None:
+    async def answer(self, request: web.Request, response: web.StreamResponse) -> None:
         """Records the answer when its headers go out: whether there is a file or a websocket is known only then."""
         if self._life_id is not None:
             response.headers[LIFE_HEADER] = self._life_id
         body = response.body if isinstance(response, web.Response) else None
-        self._record_answer(_current.get(), response.status, response.headers, body)
+        exchange = _current.get()
+        if exchange is None or exchange.is_answered:  # aiohttp itself answers an Expect header that it cannot fulfil
+            exchange = _Exchange(next(self._numbers))
+            _current.set(exchange)
+            self._record_request(request, exchange, request.content_length, None, UNSET)
+        self._record_answer(exchange, response.status, response.headers, body)
+
+    def _record_request(
+        self,
+        request: web.Request,
+        exchange: _Exchange,
+        length: int | None,
+        body: bytes | None,
+        digest: str | UnsetType,
+    ) -> None:
+        peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        asked = request.method, request.raw_path, request.headers, peer, length, body, digest
+        # With its answer, if that is there at once: writing to a file is half of what a record costs.
+        self._record(_request, exchange.number, *asked, length=0 if body is None else len(body), may_wait=True)
 
     def _record_no_answer(self, exchange: _Exchange) -> None:
         if not exchange.is_answered:  # as a websocket is that is open when its life ends
@@ -96,7 +140,7 @@ class RequestsJournal:
 
     def _record_answer(self, exchange: _Exchange, status: int | None, headers: Headers, body: object) -> None:
         exchange.is_answered = True
-        seconds = time.monotonic() - exchange.began
+        seconds = (time.monotonic_ns() - exchange.began) // 1000 / 1e6
         kept = body if isinstance(body, bytes | bytearray) and len(body) <= BODY_LIMIT else None
         answered = seconds, status, headers, kept
         self._record(_answer, exchange.number, *answered, length=0 if kept is None else len(kept))
@@ -111,36 +155,16 @@ def _request(
     peer: Any,
     length: int | None,
     body: bytes | None,
-    digest: str | None,
-) -> Json:
-    record = {
-        "at": at,
-        "kind": "request",
-        "request": number,
-        "method": method,
-        "path": path,
-        "headers": _as_json(headers),
-        "remote": f"{peer[0]}:{peer[1]}" if peer else "",
-        "length": length,
-        "body": None if body is None else _text_of(body),
-    }
-    if digest is not None:
-        record["digest"] = digest
-    return record
+    digest: str | UnsetType,
+) -> _Request:
+    remote = f"{peer[0]}:{peer[1]}" if peer else ""
+    return _Request(at, "request", number, method, path, _as_json(headers), remote, length, _text_of(body), digest)
 
 
 def _answer(
     at: float, number: int, seconds: float, status: int | None, headers: Headers, body: bytes | bytearray | None
-) -> Json:
-    return {
-        "at": at,
-        "kind": "answer",
-        "request": number,
-        "status": status,
-        "seconds": round(seconds, 6),
-        "headers": _as_json(headers),
-        "body": None if body is None else _text_of(body),
-    }
+) -> _Answer:
+    return _Answer(at, "answer", number, status, seconds, _as_json(headers), _text_of(body))
 
 
 async def _body_of(request: web.Request, length: int | None) -> bytes | None:
@@ -158,9 +182,9 @@ async def _body_of(request: web.Request, length: int | None) -> bytes | None:
         return None
 
 
-def _text_of(body: bytes | bytearray) -> str | None:
+def _text_of(body: bytes | bytearray | None) -> str | None:
     try:
-        return body.decode()
+        return None if body is None else body.decode()
     except UnicodeDecodeError:
         return None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ComfyMockLibrary.engine import platform
-from ComfyMockLibrary.engine.deadline import Deadline, now, wait_until
+from ComfyMockLibrary.engine.deadline import Deadline, Guard, now, wait_until
 from ComfyMockLibrary.engine.records import file_name, shown
 from ComfyMockLibrary.engine.refusals import clear_refusals
 from ComfyMockLibrary.types import StopSignal
@@ -83,7 +83,7 @@ class ClientProcess:
         """What it prints, on stdout and on stderr."""
         self.started_at = now()
         """Monotonic seconds."""
-        self._condition = threading.Condition()
+        self._condition = Guard()
         self._pid: int | None = None
         self._failure: tuple[str, str | None] | None = None
         self._status: int | None = None

@@ -38,10 +38,39 @@ class Deadline:
         return self.remaining == 0.0
 
 
+class Guard(threading.Condition):
+    """A condition whose lock is never left taken, wherever the main thread is interrupted.
+
+    Ctrl-C and the timeouts of tests raise between any two steps of Python code. ``threading.Condition`` takes its lock
+    in a method that is Python code: raised right behind the taking, the exception leaves the lock taken for ever, and
+    the next thread that wants it hangs. Here ``with`` gets the methods of the lock itself, which are no Python code.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.RLock()
+        super().__init__(self._guard)
+
+    @property
+    def __enter__(self) -> Callable[[], bool]:
+        return self._guard.__enter__
+
+    @property
+    def __exit__(self) -> Callable[..., None]:  # noqa: PLE0302 - what it returns takes the arguments
+        return self._guard.__exit__
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As ever, but the lock is taken afterwards also if the wait was interrupted before it had quite begun."""
+        try:
+            return super().wait(timeout)
+        finally:
+            if not self._is_owned():  # type: ignore[attr-defined] # of the standard library, and not in its types
+                self._guard.acquire()
+
+
 def wait_until(
     look: Callable[[], Found | None],
     deadline: Deadline,
-    condition: threading.Condition | None = None,
+    condition: Guard | None = None,
     interval: float = SLICE,
 ) -> Found | None:
     """Looks until ``look`` finds something, at the latest once more at the deadline. None if it never did.
@@ -49,7 +78,7 @@ def wait_until(
     ``look`` is called with the condition held, at first at once, then whenever the condition is notified, and each
     ``interval`` seconds for what notifies nobody.
     """
-    condition = condition or threading.Condition()
+    condition = condition or Guard()
     with condition:
         while True:
             expired = deadline.expired

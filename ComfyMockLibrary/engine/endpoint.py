@@ -46,3 +46,13 @@ class Endpoint:
         """URL of the websocket."""
         query = "" if client_id is None else f"?clientId={quote(client_id, safe='')}"
         return f"ws{'s' if self.tls else ''}://{self.authority}{self.path}/ws{query}"
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """Path and query of what a request asks for, whatever a client has sent as that."""
+    try:
+        parts = urlsplit(target)
+    except ValueError:  # no URL, such as ``//[``
+        path, _, query = target.partition("?")
+        return path, query
+    return parts.path, parts.query

@@ -7,13 +7,14 @@ as one that runs. Times are monotonic seconds, the clock of all journals of a ma
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from ComfyMockLibrary.engine.deadline import Deadline, wait_until
+from ComfyMockLibrary.engine.endpoint import split_target
 from ComfyMockLibrary.engine.records import shown
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class RecordedRequest:
     seconds: float | None = None
     """Time to the answer."""
     answer_headers: Mapping[str, str] = field(default_factory=dict)
+    """By lower-case name."""
     answer_body: str | None = None
 
     @cached_property
@@ -185,11 +187,18 @@ class ConnectionLoss:
     back_at: float | None
     """None as long as it is not back."""
 
+    blind_spans: tuple[tuple[float, float], ...] = ()
+    """From when to when attempts are made that nobody sees."""
+
+    @property
+    def moments(self) -> list[float]:
+        """When it was lost, and when each attempt was made."""
+        return [self.lost_at, *(attempt.at for attempt in self.attempts)]
+
     @property
     def delays(self) -> list[float]:
         """Seconds from the loss to the first attempt, and from each attempt to the next."""
-        moments = [self.lost_at, *(attempt.at for attempt in self.attempts)]
-        return [later - earlier for earlier, later in pairwise(moments)]
+        return [later - earlier for earlier, later in pairwise(self.moments)]
 
 
 class Evidence:
@@ -253,7 +262,7 @@ class Evidence:
         sockets = self.sockets(client_id)
         attempts = self.attempts(client_id)
         losses = [
-            _loss(socket, socket.closed_at, sockets[position + 1 :], attempts)
+            replace(_loss(socket, socket.closed_at, sockets[position + 1 :], attempts), blind_spans=self._blind_spans())
             for position, socket in enumerate(sockets)
             if socket.closed_at is not None and socket.closed_by != "client"
         ]
@@ -274,6 +283,14 @@ class Evidence:
     def _seen_from_outside(self, kind: str) -> Sequence[Json]:
         """What this library has seen of the server, over all its lives."""
         return self._news(self._server.outside_file).records(kind) if self._server.lives else ()
+
+    def _blind_spans(self) -> tuple[tuple[float, float], ...]:
+        """A watched port is let go before the next life can have it, and who comes in between is seen by nobody."""
+        begun = [record["at"] for record in self._seen_from_outside("life_begun")]
+        return tuple(
+            (let_go["at"], min((at for at in begun if at > let_go["at"]), default=float("inf")))
+            for let_go in self._seen_from_outside("watch_over")
+        )
 
     def _unless_unchanged(self, name: str, make: Callable[[], list[Made]]) -> list[Made]:
         """What was made last time, unless there are new records, or a life has ended."""
@@ -394,11 +411,23 @@ class _JournalFile:
         except OSError:
             return
         whole, newline, _ = new.rpartition(b"\n")
-        self._position += len(whole) + len(newline)
         for line in whole.splitlines():
-            record = json.loads(line)
+            record = self._record(line)
             self._records.append(record)
             self._by_kind.setdefault(record["kind"], []).append(record)
+        self._position += len(whole) + len(newline)
+
+    def _record(self, line: bytes) -> Json:
+        try:
+            record = json.loads(line)
+        except (RecursionError, ValueError):
+            record = None
+        if not isinstance(record, dict) or not {"at", "kind"} <= record.keys():
+            raise RuntimeError(
+                f"{shown(self._path)} is damaged: line {len(self._records) + 1} is no record. Nobody but the mock "
+                "server may write to its journal; run again."
+            )
+        return record
 
 
 def route_of(path: str) -> str:
@@ -420,21 +449,21 @@ def sent_prompts(requests: Iterable[RecordedRequest]) -> list[RecordedRequest]:
 
 
 def _request(life: int, asked: Json, answered: Json | None) -> RecordedRequest:
-    parts = urlsplit(asked["path"])
+    path, query = split_target(asked["path"])
     return RecordedRequest(
         life=life,
         number=asked["request"],
         at=asked["at"],
         method=asked["method"],
-        path=parts.path,
-        query=dict(parse_qsl(parts.query, keep_blank_values=True)),
+        path=path,
+        query=dict(parse_qsl(query, keep_blank_values=True)),
         headers=_by_lower_name(asked["headers"]),
         body=asked["body"],
         remote=asked["remote"],
         digest=asked.get("digest"),
         status=None if answered is None else answered["status"],
         seconds=None if answered is None else answered["seconds"],
-        answer_headers={} if answered is None else answered["headers"],
+        answer_headers={} if answered is None else _by_lower_name(answered["headers"]),
         answer_body=None if answered is None else answered["body"],
     )
 
@@ -468,7 +497,7 @@ def _by_lower_name(headers: Mapping[str, str]) -> dict[str, str]:
 def _as_json(text: str | None) -> Any:
     try:
         return None if text is None else json.loads(text)
-    except ValueError:
+    except (RecursionError, ValueError):
         return None
 
 
@@ -484,7 +513,7 @@ def _typed(text: str | None) -> tuple[str, Any]:
         return "binary", None
     try:
         message = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "text", text
     if isinstance(message, dict) and isinstance(message.get("type"), str):
         return message["type"], message.get("data")

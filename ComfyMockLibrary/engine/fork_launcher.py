@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ComfyMockLibrary.engine import platform
-from ComfyMockLibrary.engine.deadline import Deadline, wait_until
+from ComfyMockLibrary.engine.deadline import Deadline, Guard, wait_until
 from ComfyMockLibrary.engine.launcher import LaunchedLife, LifeSettings, NotReady, ended_early
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class _ForkServer:
     """The process, and the thread that reads its reports."""
 
     def __init__(self) -> None:
-        self.condition = threading.Condition()
+        self.condition = Guard()
         self.is_running = True
         self._lives: dict[int, _ForkedLife] = {}
         self._ids = itertools.count(1)

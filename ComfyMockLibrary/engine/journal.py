@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from ComfyMockLibrary.engine.deadline import now
+from ComfyMockLibrary.engine.deadline import Guard, now
 from ComfyMockLibrary.engine.records import RecordFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
-    from types import TracebackType
 
     from ComfyMockLibrary.types import EventSource
 
@@ -58,7 +56,7 @@ class EventJournal:
     """The events of one client. All access is guarded by ``condition``, which each new event notifies."""
 
     def __init__(self, client: str, client_id: str, file: Path | None = None) -> None:
-        self.condition = threading.Condition(threading.RLock())
+        self.condition = Guard()
         self.cursor = 0
         self.file = file
         """Where it is kept, if anywhere."""
@@ -75,13 +73,13 @@ class EventJournal:
         """Why the file does not have the latest events, if it has not."""
         return None if self._file is None else self._file.lost
 
-    def __enter__(self) -> None:
-        self.condition.acquire()
+    @property
+    def __enter__(self) -> Callable[[], bool]:
+        return self.condition.__enter__
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.condition.release()
+    @property
+    def __exit__(self) -> Callable[..., None]:  # noqa: PLE0302 - what it returns takes the arguments
+        return self.condition.__exit__
 
     def append(
         self, name: str, source: EventSource, data: Mapping[str, Any], life_id: str | None, at: float | None = None

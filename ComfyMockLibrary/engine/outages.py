@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 from ComfyMockLibrary.engine.client.wire import Patience
-from ComfyMockLibrary.engine.deadline import Deadline, now, wait_until
+from ComfyMockLibrary.engine.deadline import Deadline, Guard, now, wait_until
 from ComfyMockLibrary.engine.http import HttpError, ask_json
 from ComfyMockLibrary.engine.journal_files import JournalFile
 from ComfyMockLibrary.engine.prompts import example_workflow
@@ -161,7 +161,7 @@ class OutageRun:
         self._journals = _Journals(server)
         self._faults: dict[str, Fault] = {}
         self._anonymous: list[Fault] = []
-        self._condition = threading.Condition()
+        self._condition = Guard()
         self._is_aborted = False
         self._result: OutageResult | None = None
         self._thread = threading.Thread(target=self._run, name=f"OutageRun {outage.name}", daemon=True)

@@ -52,6 +52,10 @@ class OutsideJournal:
         """A client has tried to connect while the server was down."""
         self._write("connection_attempt", {}, at)
 
+    def watch_over(self, at: float) -> None:
+        """Attempts are not seen any more from now on, until the next life is ready."""
+        self._write("watch_over", {}, at)
+
     def close(self) -> None:
         """Ends the journal; what comes later is lost."""
         with self._lock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import select
 import selectors
 import socket
 import struct
@@ -27,6 +26,7 @@ class PortWatch:
     def __init__(self, port: int, notice: Callable[[float], object]) -> None:
         """Calls ``notice`` with the time of each attempt, in a thread. Raises OSError if the port cannot be had."""
         self._notice = notice
+        self._closing = threading.Event()
         self._listening = [_listen(socket.AF_INET, "127.0.0.1", port)]
         with suppress(OSError):  # no IPv6 here
             self._listening.append(_listen(socket.AF_INET6, "::1", port))
@@ -36,6 +36,7 @@ class PortWatch:
 
     def close(self) -> None:
         """Stops listening: the server can have the port again. Whoever has come until now is told of."""
+        self._closing.set()
         self._wake.close()
         self._thread.join()
 
@@ -53,7 +54,7 @@ class PortWatch:
                     if failure.errno not in (errno.EMFILE, errno.ENFILE):
                         raise
                     # Without descriptors for now: who knocks waits meanwhile.
-                    is_closing = is_closing or bool(select.select([self._woken], [], [], SLICE)[0])
+                    is_closing = self._closing.wait(SLICE) or is_closing
         for each in self._listening:
             each.close()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ComfyMockLibrary.engine import launchers, platform
-from ComfyMockLibrary.engine.deadline import Deadline, pause
+from ComfyMockLibrary.engine.deadline import Deadline, now, pause
 from ComfyMockLibrary.engine.endpoint import Endpoint
 from ComfyMockLibrary.engine.evidence import Evidence
 from ComfyMockLibrary.engine.faults import ServerFaults
@@ -167,6 +167,8 @@ class MockServer:
     def stop_watching_port(self) -> None:
         """Lets clients be refused as before."""
         if self._watch is not None:
+            assert self._outside is not None
+            self._outside.watch_over(now())
             self._watch.close()
             self._watch = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ComfyMockLibrary.engine.evidence import route_of, sent_prompts, workflow_of
@@ -13,7 +14,7 @@ from ComfyMockLibrary.errors import ExpectationFailed
 from ComfyMockLibrary.types import BackoffStrategy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ComfyMockLibrary.engine.evidence import ConnectionLoss, Evidence, RecordedRequest, RecordedSocket
     from ComfyMockLibrary.engine.servers import MockServer
@@ -117,9 +118,10 @@ class Verdicts:
     ) -> None:
         """Compares the delays before the attempts after the latest loss, or the n-th. One at once has no delay."""
         loss = self._loss(client_id, nth)
-        delays = [] if loss is None else loss.delays
-        if delays and delays[0] < min(_ALMOST_AT_ONCE, base / 2):
-            delays = delays[1:]
+        moments = [] if loss is None else loss.moments
+        if len(moments) > 1 and moments[1] - moments[0] < min(_ALMOST_AT_ONCE, base / 2):
+            moments = moments[1:]
+        delays = _between(moments)
         if len(delays) < 2:
             raise ExpectationFailed(
                 f"Backoff should be {strategy.value} but cannot be told from {_counted(len(delays), 'delay')}: let the "
@@ -127,10 +129,14 @@ class Verdicts:
                 "`Kill Mock Server    watch_attempts=yes`."
             )
         expected = [
-            min(_delay(strategy, base, number), maximum or float("inf")) for number in range(1, len(delays) + 1)
+            min(_delay(strategy, base, number), maximum or float("inf")) for number in range(1, len(delays) + 2)
         ]
-        if all(abs(seen - wanted) <= tolerance * wanted for seen, wanted in zip(delays, expected, strict=True)):
-            return
+        blind_spans = () if loss is None else loss.blind_spans
+        for possible in (moments, *_with_an_unseen_one(moments, blind_spans, expected, tolerance)):
+            told = zip(_between(possible), expected, strict=False)
+            if all(abs(seen - wanted) <= tolerance * wanted for seen, wanted in told):
+                return
+        expected.pop()
         raise ExpectationFailed(
             f"Backoff should be {strategy.value} with delays of {_seconds(expected)} (tolerance {tolerance:.0%}) "
             f"but the delays were {_seconds(delays)}. {_nearest_strategy(delays)}"
@@ -342,6 +348,26 @@ def _delay(strategy: BackoffStrategy, base: float, number: int) -> float:
     if strategy is BackoffStrategy.exponential:
         return base * 2.0 ** (number - 1)
     return base * number if strategy is BackoffStrategy.linear else base
+
+
+def _between(moments: Sequence[float]) -> list[float]:
+    return [later - earlier for earlier, later in pairwise(moments)]
+
+
+def _with_an_unseen_one(
+    moments: Sequence[float],
+    blind_spans: Sequence[tuple[float, float]],
+    expected: Sequence[float],
+    tolerance: float,
+) -> Iterator[list[float]]:
+    """The moments with one more, where an attempt may have been made that was not seen and would be a right one."""
+    for position, (earlier, later) in enumerate(pairwise(moments)):
+        before, after = expected[position : position + 2]
+        for begin, end in blind_spans:
+            earliest = max(begin, earlier + before * (1 - tolerance), later - after * (1 + tolerance))
+            latest = min(end, earlier + before * (1 + tolerance), later - after * (1 - tolerance))
+            if earliest <= latest:
+                yield sorted([*moments, (earliest + latest) / 2])
 
 
 def _nearest_strategy(delays: Sequence[float]) -> str:

@@ -215,7 +215,7 @@ class TestTheDiskIsFull:
 
     def test_a_client_goes_on_and_the_run_says_what_is_missing(self, tmp_path: Path) -> None:
         (tmp_path / "results").mkdir()
-        with small_disk(tmp_path / "results" / "mockserver") as disk:
+        with small_disk(tmp_path / "results" / "comfymock") as disk:
             run = run_robot(tmp_path, FILLS_ITS_DISK)
             run.should_have_passed()
             assert [each for each in run.errors if "client" in each] == [
@@ -344,7 +344,7 @@ class TestTheOutputDirectoryIsReadOnly:
 
     @pytest.mark.parametrize("kind", ["read-only", "file"])
     def test_the_error_names_the_directory_and_what_to_do(self, tmp_path: Path, kind: str) -> None:
-        place = tmp_path / "results" / "mockserver"
+        place = tmp_path / "results" / "comfymock"
         place.parent.mkdir()
         if kind == "file":
             place.write_text("mine")
@@ -401,7 +401,7 @@ Library    OperatingSystem
 Fill It
     Start Mock Server
     Connect Client
-    Evaluate    open($OUTPUT_DIR + '/mockserver/filler', 'wb', buffering=0).write(b'x' * 1000000)
+    Evaluate    open($OUTPUT_DIR + '/comfymock/filler', 'wb', buffering=0).write(b'x' * 1000000)
     FOR    ${number}    IN RANGE    20
         ${prompt} =    Queue Prompt
         Wait For Prompt    ${prompt}    success

@@ -467,6 +467,7 @@ class TestControl:
             "sockets": 1,
             "queue_remaining": 1,
             "journal": str(server.journal_file),
+            "journal_lost": None,
         }
 
     def test_pages_of_other_origins_are_refused(self, mock_process: MockProcess) -> None:

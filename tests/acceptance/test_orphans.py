@@ -79,6 +79,7 @@ class TestNoProcessIsLeft:
             robot.wait()
             robot.should_leave_no_process()
             assert robot.result().tests["Outage"].message == "Execution terminated by signal"
+            assert robot.result().errors == ()
 
     def test_by_ctrl_c_twice(self, tmp_path: Path, state: str, launcher: str) -> None:
         with started_outage(tmp_path, state, launcher, teardown="Linger") as robot:

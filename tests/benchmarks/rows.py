@@ -5,26 +5,35 @@ What it needs it sets up before its first value, in a ``with`` that ends when th
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from traffic import (
+    bare_accepting,
     bare_broadcast,
     bare_requests,
+    connecting,
     direct_bulk,
     direct_hop,
     event_to_keyword,
     idle_sockets,
     idle_sockets_with_compression,
+    processor_time_of_broadcasts,
+    processor_time_of_broadcasts_without_journal,
+    processor_time_of_requests,
+    processor_time_of_requests_without_journal,
     proxy_bulk,
     proxy_hop,
     queue_requests,
     queue_requests_without_journal,
     status_broadcast,
+    status_to_all,
 )
 
 from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
@@ -38,8 +47,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ComfyMockLibrary.engine.launcher import Launcher
-
-Row = tuple["Callable[[], Iterator[float]]", str]
 
 FIRST_START = """
 import time
@@ -132,28 +139,93 @@ def libdoc() -> Iterator[float]:
             yield _milliseconds(lambda: _output("-m", "robot.libdoc", "ComfyMockLibrary", f"{directory}/library.json"))
 
 
+def reconnection_suite() -> Iterator[float]:
+    """robot robot/reconnection.robot"""
+    yield from _suite_runs("robot", "robot/reconnection.robot")
+
+
+def all_suites() -> Iterator[float]:
+    """robot robot"""
+    yield from _suite_runs("robot", "robot")
+
+
+def all_suites_side_by_side() -> Iterator[float]:
+    """pabot --processes 4 robot"""
+    yield from _suite_runs("pabot.pabot", "robot", "--processes", "4", "--pabotlibport", "0")
+
+
+class Row(NamedTuple):
+    """A row of a table."""
+
+    measure: Callable[[], Iterator[float]]
+    unit: str
+    to_reach: str = ""
+    """The figure to reach, in words; a ratio is meant to the group's first row."""
+
+
 GROUPS: dict[str, tuple[int, list[Row]]] = {
-    "start": (20, [(bare_aiohttp, "ms"), (cold_start, "ms"), (restart_popen, "ms")]),
+    "start": (20, [Row(bare_aiohttp, "ms"), Row(cold_start, "ms"), Row(restart_popen, "ms")]),
     "restart": (
         100,
         [
-            (bare_python, "ms"),
-            (restart_sigkill, "ms"),
-            (restart_sigterm, "ms"),
-            (restart_sigkill_with_client, "ms"),
-            (restart_sigterm_with_client, "ms"),
+            Row(bare_python, "ms"),
+            Row(restart_sigkill, "ms", "≤ 10 ms"),
+            Row(restart_sigterm, "ms", "≤ 10 ms"),
+            Row(restart_sigkill_with_client, "ms"),
+            Row(restart_sigterm_with_client, "ms"),
         ],
     ),
-    "first-start": (10, [(first_start, "ms"), (first_start_a_second_later, "ms")]),
-    "event": (100, [(event_to_keyword, "ms")]),
-    "broadcast": (20, [(bare_broadcast, "ms"), (status_broadcast, "ms")]),
-    "memory": (3, [(idle_sockets, "KiB"), (idle_sockets_with_compression, "KiB")]),
-    "requests": (10, [(bare_requests, "1/s"), (queue_requests, "1/s"), (queue_requests_without_journal, "1/s")]),
-    "hop": (20, [(direct_hop, "µs"), (proxy_hop, "µs")]),
-    "bulk": (5, [(direct_bulk, "MB/s"), (proxy_bulk, "MB/s")]),
-    "library": (10, [(import_robot_api, "ms"), (import_library, "ms"), (libdoc, "ms")]),
+    "first-start": (10, [Row(first_start, "ms", "≤ 250 ms"), Row(first_start_a_second_later, "ms", "≤ 15 ms")]),
+    "event": (100, [Row(event_to_keyword, "ms", "≤ 2 ms")]),
+    "broadcast": (20, [Row(bare_broadcast, "ms"), Row(status_broadcast, "ms", "ratio ≤ 1.35")]),
+    "memory": (
+        3,
+        [Row(idle_sockets, "KiB", "≤ 18 KiB"), Row(idle_sockets_with_compression, "KiB", "≤ 18 KiB")],
+    ),
+    "many": (3, [Row(bare_accepting, "1/s"), Row(connecting, "1/s", "stated"), Row(status_to_all, "ms", "all get it")]),
+    "requests": (
+        10,
+        [
+            Row(bare_requests, "1/s"),
+            Row(queue_requests, "1/s", "ratio ≥ 0.8"),
+            Row(queue_requests_without_journal, "1/s"),
+        ],
+    ),
+    "journal-requests": (
+        20,
+        [Row(processor_time_of_requests_without_journal, "µs"), Row(processor_time_of_requests, "µs")],
+    ),
+    "journal-broadcast": (
+        20,
+        [Row(processor_time_of_broadcasts_without_journal, "ms"), Row(processor_time_of_broadcasts, "ms")],
+    ),
+    "hop": (20, [Row(direct_hop, "µs"), Row(proxy_hop, "µs", "≤ 150 µs more")]),
+    "bulk": (5, [Row(direct_bulk, "MB/s"), Row(proxy_bulk, "MB/s", "ratio ≥ 0.5")]),
+    "library": (
+        10,
+        [Row(import_robot_api, "ms"), Row(import_library, "ms", "≤ 300 ms"), Row(libdoc, "ms", "≤ 1000 ms")],
+    ),
+    "suites": (
+        3,
+        [
+            Row(reconnection_suite, "s", "≤ 6 s"),
+            Row(all_suites, "s", "≤ 60 s"),
+            Row(all_suites_side_by_side, "s"),
+        ],
+    ),
 }
-"""Rounds and rows of each group; a row with its unit. The first row is what the others are compared with."""
+"""Rounds and rows of each group. The first row is what the others are compared with."""
+
+
+def _suite_runs(module: str, suites: str, *options: str) -> Iterator[float]:
+    """Seconds of a whole run of suites, which must pass."""
+    scripts = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])  # pabot looks there for robot
+    with tempfile.TemporaryDirectory() as directory:
+        command = [sys.executable, "-m", module, *options, "--outputdir", directory, suites]
+        while True:
+            began = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PATH": scripts})
+            yield time.perf_counter() - began
 
 
 def _restarts(how: StopSignal, launcher: Launcher | None = None, *, with_client: bool = False) -> Iterator[float]:

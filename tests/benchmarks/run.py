@@ -32,6 +32,7 @@ class Measured:
     group: str
     name: str
     unit: str
+    to_reach: str
     values: list[float] = field(default_factory=list)
 
     def summary(self, first: Measured) -> dict[str, Any]:
@@ -40,6 +41,7 @@ class Measured:
             "group": self.group,
             "name": self.name,
             "unit": self.unit,
+            "to_reach": self.to_reach,
             "rounds": len(self.values),
             "median": round(statistics.median(self.values), 3),
             "best": round(min(self.values), 3),
@@ -53,6 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("groups", nargs="*", help="groups to measure (default: all)")
     parser.add_argument("--rounds", type=int, help="rounds of each row (default: as many as its group has)")
+    parser.add_argument("--markdown", action="store_true", help="print a table for a document instead")
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "benchmarks.json")
     arguments = parser.parse_args()
 
@@ -68,11 +71,11 @@ def main() -> None:
     _print_machine(report["machine"])
     for name in arguments.groups or GROUPS:
         rounds, rows = GROUPS[name]
-        measured = [Measured(name, row.__doc__ or "", unit) for row, unit in rows]
-        _measure(measured, [row() for row, _ in rows], arguments.rounds or rounds)
+        measured = [Measured(name, row.measure.__doc__ or "", row.unit, row.to_reach) for row in rows]
+        _measure(measured, [row.measure() for row in rows], arguments.rounds or rounds)
         report["rows"] += [each.summary(measured[0]) for each in measured]
     report["machine"]["load_after"] = _load()
-    _print_table(report["rows"])
+    (_print_markdown if arguments.markdown else _print_table)(report["rows"])
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"\nLoad before {report['machine']['load_before']}, after {report['machine']['load_after']}.")
@@ -123,10 +126,18 @@ def _print_machine(machine: dict[str, Any]) -> None:
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
     for group, members in groupby(rows, key=lambda row: row["group"]):
-        print(f"\n{group:<58} {'median':>9} {'best':>9} {'p95':>9}      ratio")
+        print(f"\n{group:<58} {'median':>9} {'best':>9} {'p95':>9}      ratio  to reach")
         for row in members:
             figures = " ".join(f"{row[key]:>9.2f}" for key in ("median", "best", "p95"))
-            print(f"  {row['name']:<56} {figures} {row['unit']:<4} {row['ratio']:>6.2f}")
+            line = f"  {row['name']:<56} {figures} {row['unit']:<4} {row['ratio']:>6.2f}  {row['to_reach']}"
+            print(line.rstrip())
+
+
+def _print_markdown(rows: list[dict[str, Any]]) -> None:
+    print("\n| group | what | median | best | p95 | ratio | to reach |\n|---|---|---|---|---|---|---|")
+    for row in rows:
+        figures = " | ".join(f"{row[key]:.2f} {row['unit']}" for key in ("median", "best", "p95"))
+        print(f"| {row['group']} | {row['name']} | {figures} | {row['ratio']:.2f} | {row['to_reach']} |")
 
 
 if __name__ == "__main__":

@@ -27,10 +27,14 @@ from ComfyMockLibrary.engine.matching import EventPattern
 from ComfyMockLibrary.engine.waiting import ClientWaits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 BROADCAST_SOCKETS = 5_000
+MANY_SOCKETS = 10_000
 IDLE_SOCKETS = 1_000
+JOURNALLED_SOCKETS = 1_000
+BROADCASTS = 50
+"""How many in a round: the system counts a process's time in hundredths of a second."""
 REQUESTS = 4_000
 REQUEST_CONNECTIONS = 8
 BULK = 64 * 1024 * 1024
@@ -118,11 +122,7 @@ def bare_broadcast() -> Iterator[float]:
 
 def status_broadcast() -> Iterator[float]:
     """a status to 5,000 websockets, by the mock server"""
-    with _mock_server() as (port, _), _Crowd() as crowd:
-        crowd.connect(port, BROADCAST_SOCKETS, upgrade=True)
-        with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
-            while True:
-                yield crowd.milliseconds_until_all_have_it(lambda: _clear_queue(connection))
+    yield from _status_broadcast(BROADCAST_SOCKETS)
 
 
 def idle_sockets() -> Iterator[float]:
@@ -133,6 +133,30 @@ def idle_sockets() -> Iterator[float]:
 def idle_sockets_with_compression() -> Iterator[float]:
     """memory of an idle websocket whose client offers compression"""
     yield from _memory_per_socket(DEFLATE)
+
+
+def bare_accepting() -> Iterator[float]:
+    """10,000 connections to a loop of accept"""
+    while True:
+        with _child("-c", BARE_SENDER, str(MANY_SOCKETS)) as (_, port), _Crowd() as crowd:
+            rate = crowd.connections_per_second(port, MANY_SOCKETS)
+        yield rate  # when all are closed: the next row needs as many descriptors
+
+
+def connecting() -> Iterator[float]:
+    """10,000 websockets to the mock server, held by one process"""
+    while True:
+        with _mock_server() as (port, _), _Crowd() as crowd:
+            rate = crowd.connections_per_second(port, MANY_SOCKETS, upgrade=True)
+        yield rate
+
+
+def status_to_all() -> Iterator[float]:
+    """a status to these 10,000, until the last one has it"""
+    while True:
+        with closing(_status_broadcast(MANY_SOCKETS)) as broadcasts:
+            took = next(broadcasts)
+        yield took
 
 
 def bare_requests() -> Iterator[float]:
@@ -151,6 +175,26 @@ def queue_requests_without_journal() -> Iterator[float]:
     """GET /queue by 8 connections, the mock server without a journal file"""
     with _mock_server(journal=False) as (port, _):
         yield from _requests_per_second(port)
+
+
+def processor_time_of_requests() -> Iterator[float]:
+    """processor time of a GET /queue, with a journal file"""
+    yield from _processor_time_of_requests(journal=True)
+
+
+def processor_time_of_requests_without_journal() -> Iterator[float]:
+    """processor time of a GET /queue, without a journal file"""
+    yield from _processor_time_of_requests(journal=False)
+
+
+def processor_time_of_broadcasts() -> Iterator[float]:
+    """processor time of a status to 1,000 websockets, with a journal file"""
+    yield from _processor_time_of_broadcasts(journal=True)
+
+
+def processor_time_of_broadcasts_without_journal() -> Iterator[float]:
+    """processor time of a status to 1,000 websockets, without a journal file"""
+    yield from _processor_time_of_broadcasts(journal=False)
 
 
 def direct_hop() -> Iterator[float]:
@@ -245,6 +289,12 @@ class _Crowd:
             self._sockets.append(connection)
             self._selector.register(connection, selectors.EVENT_READ)
 
+    def connections_per_second(self, port: int, count: int, *, upgrade: bool = False) -> float:
+        """Connects one after the other."""
+        began = time.perf_counter()
+        self.connect(port, count, upgrade=upgrade)
+        return count / (time.perf_counter() - began)
+
     def milliseconds_until_all_have_it(self, trigger: object) -> float:
         """From the order to send until the last connection has a message."""
         waiting = len(self._sockets)
@@ -255,6 +305,14 @@ class _Crowd:
                 key.fileobj.recv(65536)  # type: ignore[union-attr]
                 waiting -= 1
         return (time.perf_counter() - began) * 1000
+
+
+def _status_broadcast(sockets: int) -> Generator[float, None, None]:
+    with _mock_server() as (port, _), _Crowd() as crowd:
+        crowd.connect(port, sockets, upgrade=True)
+        with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+            while True:
+                yield crowd.milliseconds_until_all_have_it(lambda: _clear_queue(connection))
 
 
 def _memory_per_socket(more: str) -> Iterator[float]:
@@ -288,6 +346,36 @@ def _requests_per_second(port: int) -> Iterator[float]:
                     if answered <= REQUESTS - REQUEST_CONNECTIONS:
                         key.fileobj.sendall(request)  # type: ignore[union-attr]
             yield answered / (time.perf_counter() - began)
+
+
+def _processor_time_of_requests(*, journal: bool) -> Iterator[float]:
+    with _mock_server(journal=journal) as (port, process):
+        server = psutil.Process(process.pid)
+        rounds = _requests_per_second(port)
+        while True:
+            yield _processor_seconds(server, lambda: next(rounds)) / REQUESTS * 1e6
+
+
+def _processor_time_of_broadcasts(*, journal: bool) -> Iterator[float]:
+    with _mock_server(journal=journal) as (port, process), _Crowd() as crowd:
+        crowd.connect(port, JOURNALLED_SOCKETS, upgrade=True)
+        server = psutil.Process(process.pid)
+        with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+
+            def broadcast() -> None:
+                for _ in range(BROADCASTS):
+                    crowd.milliseconds_until_all_have_it(lambda: _clear_queue(connection))
+
+            while True:
+                yield _processor_seconds(server, broadcast) / BROADCASTS * 1e3
+
+
+def _processor_seconds(process: psutil.Process, action: Callable[[], object]) -> float:
+    """What a process works meanwhile. Unlike what passes on the clock it is the same on a busy machine."""
+    before = process.cpu_times()
+    action()
+    after = process.cpu_times()
+    return after.user + after.system - before.user - before.system
 
 
 def _round_trips(port: int, count: int = 200) -> Iterator[float]:

@@ -73,6 +73,8 @@ def client_happenings(journal: JournalFile) -> Iterator[Happening]:
         if record["kind"] == "event":
             name = str(record["name"])
             yield Happening(record["at"], who, name, brief(record["data"]), _tone(record))
+        elif record["kind"] == "journal_ended":
+            yield Happening(record["at"], who, "journal ended early", record["why"], "bad")
 
 
 def lives_seen(journal: JournalFile) -> set[str]:

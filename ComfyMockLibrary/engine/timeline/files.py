@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ComfyMockLibrary.engine.record_form import record_of
 from ComfyMockLibrary.engine.records import FORMAT_VERSION, shown
 
 if TYPE_CHECKING:
@@ -90,8 +91,7 @@ def read_journal(path: Path) -> JournalFile:
     except OSError as failure:
         raise JournalError(f"{shown(path)} cannot be read: {failure.strerror or failure}. {_WHERE}") from None
     lines = content[: content.rfind(b"\n") + 1].splitlines()
-    records = [_record(path, number, line) for number, line in enumerate(lines, 1)]
-    anchor = records[0] if records else {}
+    anchor = _json(lines[0]) if lines else {}
     if anchor.get("kind") != "journal" or anchor.get("party") not in ("server", "client", "library"):
         raise JournalError(f"{shown(path)} is no journal: its first line does not say whose it is. {_WHERE}")
     if anchor.get("format") != FORMAT_VERSION:
@@ -99,15 +99,22 @@ def read_journal(path: Path) -> JournalFile:
             f"{shown(path)} has format {anchor.get('format')}; this version reads {FORMAT_VERSION}. "
             "Use the version of robotframework-comfymock that has written it."
         )
-    return JournalFile(path, anchor, records[1:])
+    _, *records = [_record(path, number, line) for number, line in enumerate(lines, 1)]
+    return JournalFile(path, anchor, records)
+
+
+def _json(line: bytes) -> Json:
+    """The object of a first line, whatever else it says: it may be of a format of which nothing is known here."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _record(path: Path, number: int, line: bytes) -> Json:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        record = None
-    if not isinstance(record, dict) or not isinstance(record.get("at"), int | float) or "kind" not in record:
+    record = record_of(line)
+    if record is None:
         raise JournalError(f"{shown(path)} is no journal: its line {number} is no record. {_WHERE}")
     return record
 

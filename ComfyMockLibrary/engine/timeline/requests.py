@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
+from ComfyMockLibrary.engine.endpoint import split_target
 from ComfyMockLibrary.engine.timeline.model import Happening, Tone
 
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ def request_happenings(server: ServerStory) -> Iterator[Happening]:
 
 def is_handshake(record: Json) -> bool:
     """Whether a request asks for a websocket."""
-    path = urlsplit(str(record["path"])).path
+    path = split_target(str(record["path"]))[0]
     headers = {name.lower(): str(value).lower() for name, value in record["headers"].items()}
     return path in ("/ws", "/api/ws") and headers.get("upgrade") == "websocket"
 
 
 def given_client_id(record: Json) -> str | None:
     """The ``clientId`` of a handshake."""
-    return next(iter(parse_qs(urlsplit(str(record["path"])).query).get("clientId", [])), None)
+    return next(iter(parse_qs(split_target(str(record["path"]))[1]).get("clientId", [])), None)

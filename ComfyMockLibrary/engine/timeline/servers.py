@@ -67,4 +67,6 @@ def server_happenings(server: ServerStory) -> Iterator[Happening]:
             yield Happening(
                 record["at"], who, f"prompt {state}", str(record["prompt_id"]), _PROMPT_TONES.get(state, "plain")
             )
+    for life, record in server.records("journal_ended"):
+        yield Happening(record["at"], f"{server.name} life {life.number}", "journal ended early", record["why"], "bad")
     yield from request_happenings(server)

@@ -75,6 +75,11 @@ class Story:
         """A client tries to connect while there is no life."""
         self._write(self.outside_file, "connection_attempt", at)
 
+    def stop_watching(self, begin: float, end: float) -> None:
+        """Nobody looks at the port any more, until the next life is ready."""
+        self._write(self.outside_file, "watch_over", begin)
+        self._write(self.outside_file, "life_begun", end, life_id="id", number=2, pid=7)
+
     def kill(self, order: str = "SIGKILL") -> None:
         """The life is told to end, a hundredth of a second after what it did last, and does."""
         self.at = round(self.at + 0.01, 6)

@@ -10,11 +10,12 @@ import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from engine_helpers import PATIENCE, ScriptedServer, eventually, finished
 
 from ComfyMockLibrary.engine.client import wire
-from ComfyMockLibrary.engine.client.wire import Abandoned, Patience, Wakeup, WireSocket, open_connection
+from ComfyMockLibrary.engine.client.wire import Abandoned, Patience, Selector, Wakeup, WireSocket, open_connection
 from ComfyMockLibrary.engine.deadline import now
 
 if TYPE_CHECKING:
@@ -304,3 +305,9 @@ def test_scripted_servers_end_whatever_they_are_at() -> None:
     server = ScriptedServer()
     with socket.create_connection(("127.0.0.1", server.endpoint.port)):
         finished(server.close)
+
+
+def test_to_wait_takes_no_descriptor() -> None:
+    before = psutil.Process().num_fds()
+    with Selector():
+        assert psutil.Process().num_fds() == before

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import random
+import signal
+import sys
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 from engine_helpers import PATIENCE, finished
 
 from ComfyMockLibrary.engine import deadline
-from ComfyMockLibrary.engine.deadline import Deadline, now, pause, wait_until
+from ComfyMockLibrary.engine.deadline import Deadline, Guard, now, pause, wait_until
+from ComfyMockLibrary.engine.journal import EventJournal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_a_deadline_runs_out_and_then_stays_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,3 +118,60 @@ def test_a_pause_takes_its_time(seconds: float) -> None:
     began = now()
     pause(seconds)
     assert seconds <= now() - began < seconds + 2.0 + abs(seconds)
+
+
+class Interruption(Exception):
+    """What Robot raises at a test's timeout, or Python at Ctrl-C."""
+
+
+def use(journal: EventJournal) -> None:
+    with journal:
+        journal.since(0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no timers that interrupt")
+@pytest.mark.parametrize(
+    "action",
+    [
+        use,
+        lambda journal: wait_until(lambda: None, Deadline(PATIENCE), journal.condition, interval=0.0),
+        lambda journal: wait_until(lambda: None, Deadline(0.0), journal.condition),
+    ],
+    ids=["lock", "wait", "look"],
+)
+def test_an_interruption_at_any_moment_leaves_the_lock_free(action: Callable[[EventJournal], object]) -> None:
+    def interrupt(*_: object) -> None:
+        raise Interruption
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    draws = random.Random(0)
+    try:
+        for _ in range(200):
+            journal = EventJournal("client", "id")
+            with pytest.raises(Interruption):
+                do_until_interrupted(lambda journal=journal: action(journal), draws.uniform(1e-5, 2e-4))
+            assert can_be_taken(journal.condition)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def do_until_interrupted(action: Callable[[], object], seconds: float) -> None:
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    while True:
+        action()
+
+
+def can_be_taken(guard: Guard) -> bool:
+    """Whether another thread gets the lock."""
+    taken = []
+
+    def take() -> None:
+        taken.append(guard.acquire(timeout=PATIENCE))
+        if taken == [True]:
+            guard.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    return taken == [True]

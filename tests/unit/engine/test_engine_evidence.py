@@ -100,6 +100,23 @@ def test_a_record_that_is_only_begun_is_left_for_later(story: Story) -> None:
     assert len(evidence.records("queue_cleared")) == 2
 
 
+@pytest.mark.parametrize("line", ["half a li", "[1]", "-1", '{"at": 1}', "[" * 100_000])
+def test_what_is_no_record_is_named_with_its_line(story: Story, line: str) -> None:
+    file = story.lives[0].journal_file
+    count = len(story.evidence.records())
+    with file.open("a") as journal:
+        journal.write(f"{line}\n")
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=rf"{file.name} is damaged: line {count + 1} is no record\. "):
+            story.evidence.records()
+
+
+def test_clients_may_ask_for_what_is_no_address_and_send_what_cannot_be_read(story: Story) -> None:
+    story.request("POST", "//[?a=b", "[" * 100_000)
+    (request,) = story.evidence.requests()
+    assert (request.path, request.query, request.json) == ("//[", {"a": "b"}, None)
+
+
 def test_a_life_without_a_journal_tells_nothing(tmp_path: Path) -> None:
     story = Story(tmp_path)
     story.begin_life()

@@ -41,12 +41,14 @@ def test_lives_orders_and_attempts_are_recorded(new_manager: Callable[..., Serve
         {"kind": "order", "life_id": first.life_id, "order": "SIGKILL"},
         {"kind": "life_over", "life_id": first.life_id, "status": -9},
         {"kind": "connection_attempt"},
+        {"kind": "watch_over"},
         {"kind": "life_begun", "life_id": second.life_id, "number": 2, "pid": second.pid},
         {"kind": "order", "life_id": second.life_id, "order": "SIGTERM"},
         {"kind": "life_over", "life_id": second.life_id, "status": 0},
     ]
     assert [each["at"] for each in records if each["kind"] == "connection_attempt"] == [attempt.at]
     assert (attempt.outcome, attempt.life) == ("refused", None)
+    assert [each["at"] for each in records] == sorted(each["at"] for each in records)
     assert server.journal_files == [
         tmp_path / "main.server.journal.jsonl",
         tmp_path / "main-life-1.journal.jsonl",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -85,3 +87,28 @@ def test_any_alias_gives_a_name_for_a_file_in_the_directory(alias: str, tmp_path
 
 def test_a_plain_alias_stays_as_it_is() -> None:
     assert file_name("server-1.a_b") == "server-1.a_b"
+
+
+def test_a_file_that_cannot_grow_ends_with_a_whole_record(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, resource, sys\n"
+        "from ComfyMockLibrary.engine.records import RecordFile\n"
+        "file = RecordFile(pathlib.Path(sys.argv[1]), {'party': 'client', 'client': 'a', 'client_id': 'b'})\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "fields = {'index': 0, 'name': 'x' * 200, 'source': 'client', 'data': {}, 'life_id': None}\n"
+        "for number in range(5): file.write(float(number), 'event', fields)\n"
+        "print(file.lost)\n"
+        "file.close()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "a.jsonl")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "File too large\n"
+    records = records_of(tmp_path / "a.jsonl")
+    assert {record["kind"] for record in records[1:-1]} == {"event"}
+    assert (records[-1]["kind"], records[-1]["why"]) == ("journal_ended", "File too large")
+
+
+def test_a_file_that_cannot_be_begun_is_an_error_with_its_name() -> None:
+    with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
+        RecordFile(Path("/dev/full"), {})

@@ -32,17 +32,21 @@ def failure(verdict: Callable[..., object], *arguments: Any, **options: Any) -> 
     return str(raised.value)
 
 
-def lose_for_a_while(story: Story, *waits: float) -> None:
-    """The client loses its server, and tries again after each of these times; the last attempt finds it."""
+def lose_for_a_while(story: Story, *waits: float) -> float:
+    """The client loses its server, and tries again after each of these times; the last attempt finds it.
+
+    Returns when it has lost it.
+    """
     story.connect()
     story.end_life()
-    moment = story.at
+    lost_at = moment = story.at
     for wait in waits[:-1]:
         moment += wait
         story.refuse(moment)
     story.at = moment + waits[-1] - 0.02
     story.begin_life()
     story.connect()
+    return lost_at
 
 
 class TestClientOnServer:
@@ -135,6 +139,21 @@ class TestBackoff:
             "Backoff should be exponential with delays of 1 s, 2 s, 4 s (tolerance 20%) but the delays were "
             "1 s, 1 s, 1 s. They look constant with base=1 s."
         )
+
+    @pytest.mark.parametrize(
+        ("begin", "end", "is_right"), [(3.0, 3.05, True), (2.5, 2.7, False), (3.3, 3.4, False), (2.0, 4.0, True)]
+    )
+    def test_an_attempt_may_be_unseen_while_nobody_looks(
+        self, story: Story, begin: float, end: float, is_right: bool
+    ) -> None:
+        lost_at = lose_for_a_while(story, 1, 1, 2)
+        story.stop_watching(lost_at + begin, lost_at + end)
+        if is_right:
+            story.verdicts.backoff_should_be(BackoffStrategy.constant, 1.0, None, 0.2)
+        else:
+            assert failure(story.verdicts.backoff_should_be, BackoffStrategy.constant, 1.0, None, 0.2).endswith(
+                "but the delays were 1 s, 1 s, 2 s. They look constant with base=1 s."
+            )
 
     def test_one_delay_tells_nothing(self, story: Story) -> None:
         lose_for_a_while(story, 1)

@@ -23,6 +23,12 @@ def test_files_directories_and_patterns_are_journals_each_once(tmp_path: Path) -
     assert find_journals([str(tmp_path / "**" / "1.*")]) == [two]
 
 
+ANCHOR = (
+    '{"at": 1, "kind": "journal", "party": "client", "format": 1, "boot_id": "b", "monotonic": 1, '
+    '"wall": "2026-01-02T03:04:05+00:00", "client": "one", "client_id": "id"}'
+)
+
+
 @pytest.mark.parametrize("what", ["missing.jsonl", "*.nothing", ""])
 def test_where_there_is_none_the_message_says_where_they_are(tmp_path: Path, what: str) -> None:
     with pytest.raises(
@@ -48,10 +54,25 @@ def test_a_last_line_without_its_end_is_left_for_later(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("", "is no journal: its first line does not say whose it is"),
-        ("hello\n", "is no journal: its line 1 is no record"),
+        ("hello\n", "is no journal: its first line does not say whose it is"),
+        ("[" * 100_000 + "\n", "is no journal: its first line does not say whose it is"),
         ('{"at": 1, "kind": "event"}\n', "is no journal: its first line does not say whose it is"),
         ('{"at": 1, "kind": "journal", "party": "server", "format": 2}\n', "has format 2; this version reads 1"),
-        ('{"at": 1, "kind": "journal", "party": "client", "format": 1}\n[1]\n', "is no journal: its line 2 is no rec"),
+        ('{"at": 1, "kind": "journal", "party": "client", "format": 1}\n', "is no journal: its line 1 is no record"),
+        *(
+            (f"{ANCHOR}\n{line}\n", "is no journal: its line 2 is no record")
+            for line in (
+                "[1]",
+                "{" + '"a":{' * 100_000,
+                '{"at": NaN, "kind": "queue_cleared"}',
+                '{"at": -1, "kind": "queue_cleared"}',
+                '{"at": 1e999, "kind": "queue_cleared"}',
+                '{"at": true, "kind": "queue_cleared"}',
+                '{"at": 1, "kind": "life", "state": "ready"}',
+                '{"at": 1, "kind": "prompt", "prompt_id": 1, "state": "queued"}',
+                '{"at": 1, "kind": "message_sent", "type": "a", "data": {}, "sockets": [[]]}',
+            )
+        ),
     ],
 )
 def test_what_is_no_journal_is_named(tmp_path: Path, content: str, message: str) -> None:
@@ -74,3 +95,9 @@ def test_journals_of_two_boots_are_refused_and_listed(tmp_path: Path) -> None:
         read_journals(paths)
     first, second = str(failure.value).split("one at a time. ")[1].split("; ")
     assert (paths[0].name in first, paths[1].name in first, paths[2].name in second) == (True, True, True)
+
+
+def test_what_a_later_version_may_add_is_let_through(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(f'{ANCHOR}\n{{"at": 2, "kind": "new"}}\n{{"at": 3, "kind": "queue_cleared", "by": "me"}}\n')
+    assert [each["at"] for each in read_journal(path).records] == [2, 3]

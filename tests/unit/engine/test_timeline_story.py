@@ -331,3 +331,12 @@ class TestTheWhole:
 
     def test_journals_that_tell_nothing_are_a_timeline_too(self) -> None:
         assert tell([outside(1)]).lanes == ()
+
+
+def test_a_journal_that_has_ended_early_says_so() -> None:
+    lost = {"at": 3.0, "kind": "journal_ended", "why": "No space left on device"}
+    timeline = told(life(1, lost), client(2, lost))
+    assert happened(timeline, "journal ended early") == [
+        (3.0, "port 8188 life 1", "No space left on device"),
+        (3.0, "one", "No space left on device"),
+    ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
+import os
 import re
 import time
 from datetime import datetime, timedelta, timezone
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from mockserver import journal as journal_module
 from mockserver.journal import FORMAT_VERSION, SCHEMA_FILE, Journal, anchor
 
 Json = dict[str, Any]
@@ -20,6 +24,7 @@ ANCHOR = {"format": 1, "boot_id": "b", "monotonic": 1.5, "wall": "2026-01-01T00:
 RECORDS: list[Json] = [
     {"kind": "journal", **ANCHOR, "party": "server", "life_id": "life-1", "pid": 7},
     {"kind": "journal", **ANCHOR, "party": "client", "client": "alias", "client_id": "id"},
+    {"kind": "journal_ended", "why": "No space left on device"},
     {"kind": "life", "state": "ready", "port": 8188, "control_url": "http://127.0.0.1:1"},
     {"kind": "life", "state": "stopping", "order": "SIGTERM"},
     {"kind": "life", "state": "stopped"},
@@ -34,6 +39,17 @@ RECORDS: list[Json] = [
         "length": 2,
         "body": "{}",
     },
+    {
+        "kind": "request",
+        "request": 2,
+        "method": "POST",
+        "path": "/prompt",
+        "headers": {},
+        "remote": "",
+        "length": None,
+        "body": None,
+        "digest": "0a",
+    },
     {"kind": "answer", "request": 1, "status": 200, "seconds": 0.1, "headers": {}, "body": None},
     {"kind": "socket_opened", "socket": 1, "client_id": "me", "ordinal": 1, "remote": "127.0.0.1:9"},
     {"kind": "feature_flags", "socket": 1, "flags": {}},
@@ -45,6 +61,9 @@ RECORDS: list[Json] = [
     {"kind": "queue_cleared"},
     {"kind": "event", "index": 0, "name": "connected", "source": "client", "data": {}},
 ]
+
+
+OPTIONAL = {("prompt", "client_id"), ("request", "digest")}
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +106,50 @@ def test_what_is_no_json_is_written_as_text(tmp_path: Path) -> None:
     assert records_in(tmp_path / "journal")[1] | {"at": 0} == {"at": 0, "kind": "x", "path": "a", "text": "ü\n\ud800"}
 
 
+def test_a_record_that_may_wait_is_there_before_anything_comes_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "journal"
+
+    def make(at: float, number: int) -> Json:
+        return {"at": at, "kind": "request", "number": number}
+
+    async def write() -> None:
+        journal = Journal(file)
+        for number in (1, 2):
+            journal.record_by(make, number, may_wait=True)
+        assert len(records_in(file)) == 1
+        journal.record("answer")
+        assert [record["kind"] for record in records_in(file)] == ["journal", "request", "request", "answer"]
+        journal.record_by(make, 3, may_wait=True)
+        await asyncio.sleep(0)
+        assert [record.get("number") for record in records_in(file)] == [None, 1, 2, None, 3]
+        assert journal.since(0) == (0, records_in(file))
+
+    asyncio.run(write())
+
+
+@pytest.mark.parametrize("name", ["journal", None])
+def test_only_the_latest_are_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str | None) -> None:
+    monkeypatch.setattr(journal_module, "KEPT_IN_MEMORY", 10)
+    monkeypatch.setattr(journal_module, "KEPT_BYTES", 2000)
+    journal = Journal(None if name is None else tmp_path / name)
+
+    def make(at: float, number: int, text: str) -> Json:
+        return {"at": at, "kind": "x", "number": number, "text": text}
+
+    for number in range(1, 21):
+        journal.record_by(make, number, "")
+    first, records = journal.since(0)
+    assert (first, [each["number"] for each in records]) == (11, list(range(11, 21)))
+    for number in range(21, 24):
+        journal.record_by(make, number, "x" * 900, length=900)
+    first, records = journal.since(0)
+    assert (first, [each["number"] for each in records]) == (22, [22, 23])
+    assert journal.since(23) == (23, records[1:])
+    journal.record_by(make, 24, "x" * 3000, length=3000)
+    assert journal.since(0) == (25, [])
+    assert len(journal) == 25
+
+
 def test_a_file_that_exists_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "journal").write_text("mine")
     with pytest.raises(FileExistsError):
@@ -106,7 +169,7 @@ def test_the_format_takes_each_kind_with_just_its_fields(schema: Draft202012Vali
     schema.validate(complete)
     for field in complete:
         without = {name: value for name, value in complete.items() if name != field}
-        assert schema.is_valid(without) is (record["kind"] == "prompt" and field == "client_id"), field
+        assert schema.is_valid(without) is ((record["kind"], field) in OPTIONAL), field
     assert not schema.is_valid({**complete, "unknown": 1})
     assert not schema.is_valid({**complete, "at": "1"})
     assert not schema.is_valid({**complete, "kind": "unknown"})
@@ -115,3 +178,80 @@ def test_the_format_takes_each_kind_with_just_its_fields(schema: Draft202012Vali
 @pytest.mark.parametrize("life_id", [None, "life-1"])
 def test_an_event_may_name_its_life(schema: Draft202012Validator, life_id: str | None) -> None:
     schema.validate({"at": 1, **RECORDS[-1], "life_id": life_id})
+
+
+class TestAFileThatCannotGrow:
+    """A full disk, or the limit."""
+
+    def test_a_half_line_is_taken_back(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        schema: Draft202012Validator,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        journal = Journal(tmp_path / "journal", party="server", life_id="life-1", pid=7)
+        room_for(monkeypatch, 300)
+        for number in range(3):
+            journal.record("message_received", socket=1, text="x" * 100, length=number)
+        journal.record("queue_cleared")
+        records = records_in(tmp_path / "journal")
+        for record in records:
+            schema.validate(record)
+        assert [record["kind"] for record in records] == ["journal", "message_received", "journal_ended"]
+        assert journal.lost == records[-1]["why"] == "No space left on device"
+        assert len(journal) == len(journal.since(0)[1]) == 5
+        assert [each.levelname for each in caplog.records] == ["CRITICAL"]
+
+    def test_without_room_for_the_end_there_are_whole_records_all_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        journal = Journal(tmp_path / "journal")
+        room_for(monkeypatch, 10)
+        journal.record("queue_cleared")
+        assert [record["kind"] for record in records_in(tmp_path / "journal")] == ["journal"]
+        assert journal.lost == "No space left on device"
+
+    def test_nothing_is_left_of_one_that_cannot_be_begun(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        room_for(monkeypatch, 10)
+        with pytest.raises(OSError, match=r"No space left on device: '.*journal'"):
+            Journal(tmp_path / "journal")
+        assert not (tmp_path / "journal").exists()
+
+    def test_the_limit_is_kept_with_the_last_record_in_it(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path / "journal", limit=4096)
+        while journal.lost is None:
+            journal.record("queue_cleared")
+        assert 4096 - 600 < (tmp_path / "journal").stat().st_size <= 4096
+        assert records_in(tmp_path / "journal")[-1]["why"] == "it has reached its limit of 4096 bytes"
+
+
+def test_memory_is_bounded_also_for_long_texts() -> None:
+    journal = Journal(None)
+    for _ in range(40):
+        journal.record("message_received", text="x" * 1_000_000)
+        journal.record_by(lambda at, body: {"at": at, "body": body}, b"x" * 1_000_000, length=1_000_000)
+    first, records = journal.since(0)
+    assert first + len(records) == len(journal) == 81
+    assert 14 <= len(records) <= 17
+
+
+def room_for(monkeypatch: pytest.MonkeyPatch, size: int) -> list[int]:
+    """A disk with so many bytes left; what is taken back is not given back. Returns what is left, as it changes."""
+    write, left = os.write, [size]
+
+    def write_what_fits(file: int, data: bytes) -> int:
+        if not left[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = write(file, data[: left[0]])
+        left[0] -= written
+        return written
+
+    def give_back(file: int, length: int) -> None:
+        left[0] += os.fstat(file).st_size - length
+        truncate(file, length)
+
+    truncate = os.ftruncate
+    monkeypatch.setattr(os, "write", write_what_fits)
+    monkeypatch.setattr(os, "ftruncate", give_back)
+    return left

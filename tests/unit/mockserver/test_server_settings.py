@@ -38,6 +38,8 @@ def test_defaults() -> None:
         (["8190", "--port", "8190"], {"port": 8190}),
         (["--listen", "::1"], {"listen": ("::1",)}),
         (["--listen", "127.0.0.1, ::1"], {"listen": ("127.0.0.1", "::1")}),
+        (["--max-sockets", "3"], {"max_sockets": 3}),
+        (["--journal-limit", "0.5"], {"journal_limit": 512 * 1024}),
         (["--status-interval", "0.25"], {"status_interval": 0.25}),
         (["--status-interval", "0"], {"status_interval": 0.0}),
         (["--node-duration", "2"], {"node_duration": 2.0}),

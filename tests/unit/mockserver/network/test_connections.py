@@ -364,7 +364,7 @@ def test_the_same_seed_strikes_the_same_whoever_else_is_there(wired: Wired) -> N
 
     runs = []
     for others in (0, 1, 3):
-        wired.run(wired.connections._ordinals.clear)
+        wired.run(wired.connections._ordinals._counts.clear)
         runs.append(strikes_of("me", others))
     assert runs[0]
     assert runs[0] == runs[1] == runs[2]

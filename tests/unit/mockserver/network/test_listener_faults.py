@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from wired import Peer, connect_error, pattern
 
+from mockserver.faults.kinds import Flap
+from mockserver.faults.network import NetworkFaults
 from mockserver.listening import Listener, PortTaken
 
 if TYPE_CHECKING:
@@ -154,3 +158,39 @@ def test_the_library_holds_the_port_beside_it() -> None:
         peer = Peer(listener.port)
         peer.close()
         listener.close()
+
+
+def test_refusal_drops_whom_it_has_accepted_just_now(wired: Wired) -> None:
+    (listening,) = [each for each in wired.listener._sockets if each.family == socket.AF_INET]
+
+    async def accept_and_refuse() -> Peer:
+        peer = Peer(wired.port)
+        wired.listener._accept_from(listening)
+        await wired.listener.refuse(True)
+        return peer
+
+    peer = wired.run(accept_and_refuse)
+    assert peer.rest() == (b"", "reset")
+    peer.close()
+
+
+def test_flapping_has_begun_with_a_refusal_when_the_fault_is_set() -> None:
+    flap = Flap(down=3600.0, up=3600.0)
+    standing: Any = SimpleNamespace(order=1, fault=flap)
+    registry: Any = SimpleNamespace(
+        active=lambda kind: [(standing, flap)] if isinstance(flap, kind) else [], strike=lambda _: None
+    )
+    told = []
+
+    async def refuse(*, drop_established: bool) -> None:
+        told.append(drop_established)
+
+    async def set_it() -> None:
+        listener: Any = SimpleNamespace(refuse=refuse)
+        connections: Any = SimpleNamespace(apply=lambda _: None)
+        faults = NetworkFaults(registry, connections, listener)
+        faults.settle()
+        await faults.settled()
+        assert told == [True]
+
+    asyncio.run(set_it())
