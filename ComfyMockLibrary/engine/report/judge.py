@@ -231,6 +231,8 @@ def _goes_on(case: Case) -> Finding:
 def _follows(case: Case) -> Finding:
     """Whatever a script waits for, the client does."""
     if case.is_stuck and not case.has_ended:
+        if case.recoveries and not any(each.attempts for each in case.recoveries):
+            return _stays_away(case)
         hangs = any(each.kind == "hang_upgrade" for each in case.course.faults)
         step = next((each for each in reversed(case.course.steps) if each.outcome == "timed out"), None)
         waited = "" if step is None else f": {step.words}"
@@ -289,6 +291,8 @@ def _notices(case: Case) -> Finding:
     silence = max(each.longest_silence(case.course.until) for each in found)
     if silence > case.limits.notice:
         hangs = any(each.kind == "hang_upgrade" for each in case.course.faults)
+        if hangs and not any(each.attempts for each in found):
+            return _stays_away(case)
         what = "waited for the answer to its handshake" if hangs else "held on to a dead connection"
         return Finding("failed", f"{what} for {_seconds(silence)}", "no handshake limit" if hangs else "no heartbeat")
     return Finding("met" if found[-1].back_at is not None else "open", "", "no heartbeat")

@@ -176,9 +176,15 @@ class TestFollowingTheScript:
         stuck = replace(good, is_stuck=True)
         assert verdict(stuck) == ("not survived", "waited for the answer to its handshake without a limit")
 
+    @pytest.mark.parametrize("name", ["upgrade-unanswered", "upgrade-refused-403"])
+    def test_one_that_makes_no_attempt_at_all_has_not_even_noticed(self, name: str) -> None:
+        asked = case(name, windows=[cut()], faults=[fault("hang_upgrade")], sockets=[HELD], until=80.0, time_is_up=True)
+        assert verdict(replace(asked, is_stuck=True)) == ("not survived", "never noticed that its connection was gone")
+
     def test_the_step_is_named(self) -> None:
         step = TakenStep("3", "wait for clients=1", 12.0, 27.0, "timed out", "it had not come")
-        asked = case("oversized-frame", windows=[cut()], sockets=[HELD], requests=[request(11.0)], steps=[step])
+        facts = {"requests": [request(11.0)], "attempts": refused(10.5), "steps": [step]}
+        asked = case("oversized-frame", windows=[cut()], sockets=[HELD], **facts)
         assert verdict(replace(asked, is_stuck=True)) == ("not survived", "was waited for in vain: wait for clients=1")
 
 
