@@ -448,12 +448,12 @@ class Journals(Target):
             data = data[:at] if rng.random() < 0.5 else data[:at] + b"\n" + rng.choice(ODD_BYTES) + data[at:]
         path.write_bytes(data)
         life = SimpleNamespace(number=1, journal_file=path, is_running=False)
-        evidence = Evidence(SimpleNamespace(alias="a", lives=[life], refused_attempts=[]))  # type: ignore[arg-type]
+        evidence = Evidence(SimpleNamespace(alias="a", lives=[life], outside_file=path.with_name("none")))  # type: ignore[arg-type]
         try:
             evidence.requests()
             evidence.sockets()
             evidence.messages()
-            evidence.outages()
+            evidence.losses()
         except RuntimeError:
             return
         except Exception as failure:
