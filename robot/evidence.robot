@@ -63,7 +63,7 @@ Job Is Lost With The Server
     [Documentation]    Before the crash the client has queued its prompt, after the crash it asks what became of it, and
     ...    does not queue it again.
     Crash Mock Server When    executing    node=2
-    Start Python Client    --job
+    Launch Python Client    --job
     Wait For Mock Server To Stop
     Restart Mock Server
     Client Should Have Reconnected
