@@ -224,8 +224,12 @@ def _suite_runs(module: str, suites: str, *options: str) -> Iterator[float]:
         command = [sys.executable, "-m", module, *options, "--outputdir", directory, suites]
         while True:
             began = time.perf_counter()
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PATH": scripts})
-            yield time.perf_counter() - began
+            run = subprocess.run(
+                command, check=False, stdout=subprocess.PIPE, text=True, env={**os.environ, "PATH": scripts}
+            )
+            elapsed = time.perf_counter() - began
+            assert run.returncode == 0, run.stdout
+            yield elapsed
 
 
 def _restarts(how: StopSignal, launcher: Launcher | None = None, *, with_client: bool = False) -> Iterator[float]:
