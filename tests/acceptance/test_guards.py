@@ -195,6 +195,11 @@ class TestTheImport:
         assert list(tmp_path.iterdir()) == []
 
 
+def test_no_run_has_left_its_files_among_the_sources() -> None:
+    left = [each.name for each in (*SERVER.rglob("*"), *LIBRARY.rglob("*")) if each.suffix in (".jsonl", ".log")]
+    assert left == []
+
+
 class TestTheWheel:
     """What users install."""
 
