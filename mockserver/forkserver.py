@@ -4,6 +4,10 @@ A life that is started afresh spends its start with imports; a forked one is rea
 process of its own all the same, with a session, a log and a lifeline of its own, and behaves like any
 ``python -m mockserver --supervised``.
 
+One more process than there are lives is kept, the spare: a life that has been forked, and does not yet know which. Most
+of what a forked process does at first is to take its own copies of the memory that it writes to; the spare has them
+when its start is ordered.
+
 Orders come as JSON objects, one a line, on stdin; reports go out the same way on stdout. ``id`` is whatever the program
 that gives the orders chooses.
 
@@ -18,9 +22,11 @@ The end of stdin is the end of all lives, frozen or not.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
+import select
 import selectors
 import signal
 import sys
@@ -28,6 +34,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from mockserver import lifeline as own_lifeline
 from mockserver.__main__ import main as run_life
 from mockserver.__main__ import prepare_imports
 
@@ -36,11 +43,13 @@ _CLOSED_ABOVE = 1 << 16
 
 @dataclass
 class _Life:
-    id: Any
     pid: int
     ready_pipe: int
     lifeline: int
     output: bytes = b""
+    id: Any = None
+    is_ordered: bool = False
+    """Whether it has an id: until then it is the spare, and nothing is reported of it."""
 
 
 class ForkServer:
@@ -48,6 +57,7 @@ class ForkServer:
 
     def __init__(self) -> None:
         self._lives: dict[int, _Life] = {}
+        self._spare: _Life | None = None
         self._selector = selectors.DefaultSelector()
         self._orders = b""
         self._wakeup, self._wakeup_sender = os.pipe()
@@ -64,6 +74,7 @@ class ForkServer:
         self._selector.register(self._wakeup, selectors.EVENT_READ)
         try:
             while True:
+                self._keep_spare()
                 for key, _ in self._selector.select():
                     if key.fd == stdin:
                         if not self._read_orders(stdin):
@@ -89,48 +100,76 @@ class ForkServer:
             self._start(order["id"], order["arguments"], order["log"])
         elif order["order"] == "signal":
             for life in self._lives.values():
-                if life.id == order["id"]:
+                if life.is_ordered and life.id == order["id"]:
                     # Not reaped yet, so the pid cannot belong to anybody else.
                     os.kill(life.pid, signal.Signals[order["signal"]])
 
     def _start(self, life_id: Any, arguments: list[str], log: str) -> None:
+        orders = json.dumps({"arguments": arguments, "log": log}).encode() + b"\n"
+        spare, self._spare = self._spare, None
+        try:
+            life = spare if spare is not None and _tell(spare, orders) else self._fork()
+            if life is not spare:
+                _tell(life, orders)
+        except OSError as failure:  # no descriptors, or no room for a process: the other lives go on
+            error = f"was not started: {failure.strerror} in the process that starts servers (pid {os.getpid()})"
+            _report("failed", life_id, error=error)
+            return
+        life.id, life.is_ordered = life_id, True
+        _report("started", life_id, pid=life.pid)
+
+    def _keep_spare(self) -> None:
+        if self._spare is None:
+            with contextlib.suppress(OSError):  # the next start tries again, and says why it cannot
+                self._spare = self._fork()
+
+    def _fork(self) -> _Life:
+        """A process that becomes a life when it is told which. Raises OSError."""
         pipes: list[int] = []
         parent = os.getpid()
         try:
             ready_pipe, ready_sender = pipes[:2] = os.pipe()
             lifeline_receiver, lifeline = pipes[2:] = os.pipe()
             pid = os.fork()
-        except OSError as failure:  # no descriptors, or no room for a process: the other lives go on
+        except OSError:
             for each in pipes:
                 os.close(each)
-            error = f"was not started: {failure.strerror} in the process that starts servers (pid {parent})"
-            _report("failed", life_id, error=error)
-            return
+            raise
         if pid == 0:
-            self._become_life(parent, arguments, log, lifeline_receiver, ready_sender)
+            self._become_life(parent, lifeline_receiver, ready_sender)
         os.close(ready_sender)
         os.close(lifeline_receiver)
-        life = _Life(life_id, pid, ready_pipe, lifeline)
+        life = _Life(pid, ready_pipe, lifeline)
         self._lives[pid] = life
         self._selector.register(ready_pipe, selectors.EVENT_READ, life)
-        _report("started", life_id, pid=pid)
+        return life
 
     @staticmethod
-    def _become_life(parent: int, arguments: list[str], log: str, stdin: int, stdout: int) -> NoReturn:
+    def _become_life(parent: int, stdin: int, stdout: int) -> NoReturn:
         """In the child. Never returns into the loop, and runs nothing that is registered for the parent's exit."""
+        from mockserver.rehearsal import rehearse_in_parts
+
         status = 1
         try:
+            own_lifeline.ask_for_death_with_parent()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             os.setsid()
-            stderr = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            for source, target in ((stdin, 0), (stdout, 1), (stderr, 2)):
-                os.dup2(source, target)
+            os.dup2(stdin, 0)
+            os.dup2(stdout, 1)
             os.closerange(3, _CLOSED_ABOVE)
-            if os.getppid() == parent:
-                sys.argv[1:] = arguments
-                status = run_life([*arguments, "--supervised", "--kill-with-parent"])
+            for _ in rehearse_in_parts():
+                if select.select([0], [], [], 0)[0]:
+                    break
+            orders = _read_line(0)
+            if orders and os.getppid() == parent:
+                told = json.loads(orders)
+                stderr = os.open(told["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+                os.dup2(stderr, 2)
+                os.close(stderr)
+                sys.argv[1:] = told["arguments"]
+                status = run_life([*told["arguments"], "--supervised"])
         except SystemExit as wanted:
             status = wanted.code if isinstance(wanted.code, int) else 1
         except BaseException:  # noqa: BLE001 - the last chance to tell
@@ -165,7 +204,31 @@ class ForkServer:
             life = self._lives.pop(pid)
             self._close_ready_pipe(life)
             os.close(life.lifeline)
-            _report("ended", life.id, status=os.waitstatus_to_exitcode(status))
+            if life.is_ordered:
+                _report("ended", life.id, status=os.waitstatus_to_exitcode(status))
+            elif life is self._spare:
+                self._spare = None
+
+
+def _tell(life: _Life, orders: bytes) -> bool:
+    """Tells a process which life to become. Whether it is still there to hear it."""
+    try:
+        while orders:
+            orders = orders[os.write(life.lifeline, orders) :]
+    except BrokenPipeError:
+        return False
+    return True
+
+
+def _read_line(descriptor: int) -> bytes:
+    """A line and nothing after it; nothing if it ends before."""
+    line = b""
+    while not line.endswith(b"\n"):
+        data = os.read(descriptor, 65536)
+        if not data:
+            return b""
+        line += data
+    return line
 
 
 def _report(report: str, life_id: Any, **facts: Any) -> None:
@@ -180,28 +243,12 @@ def main() -> None:
     import encodings.idna  # noqa: F401
 
     import mockserver.comfyui.nodes  # noqa: F401
+    from mockserver.rehearsal import rehearse
 
-    _rehearse()
+    rehearse()
     gc.collect()
     gc.freeze()  # what is here now is never collected, neither here nor in a life
     ForkServer().run()
-
-
-def _rehearse() -> None:
-    """Assembles lives that never begin, for what stays of it: node classes, routes, the parser."""
-    from mockserver.app import make_app, prepare_app
-    from mockserver.comfyui.catalog import bundled
-    from mockserver.comfyui.ports import Ports
-    from mockserver.comfyui.profile import PROFILES
-    from mockserver.comfyui.server import ComfyServer
-    from mockserver.journal import Journal
-    from mockserver.settings import parse_arguments
-
-    bundled()
-    for profile in PROFILES:
-        server = ComfyServer(parse_arguments(["--profile", profile]), Ports(), Journal(None))
-        make_app(server)
-        prepare_app(server)
 
 
 if __name__ == "__main__":

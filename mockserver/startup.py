@@ -146,6 +146,8 @@ class _Life:
             await runner.cleanup()
         self._journal.record("life", state="stopped")
         log.info("stopped")
+        if self._settings.supervised:
+            lifeline.end()
 
     def _play_scenario(self) -> asyncio.Task[None] | None:
         if self._settings.scenario is None:

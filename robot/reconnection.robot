@@ -36,7 +36,7 @@ Several Attempts, Abort, Then Success
     Abort Reconnect
     Wait For Event    reconnection_aborted
     Connection State Should Be    disconnected
-    Event Should Not Fire    reconnecting    timeout=300 ms
+    Event Should Not Fire    reconnecting    timeout=200 ms
     Restart Mock Server
     Reconnect Client
     Client Should Be Back
@@ -82,7 +82,7 @@ Validation Is True While The Server Is Up And False While It Is Down
     Wait For Connection
     Validation Should Give    ${True}
     Freeze Mock Server
-    Validation Should Give    ${False}    timeout=300 ms
+    Validation Should Give    ${False}    timeout=100 ms
 
 Failure Is Announced When The Server Stays Down
     [Documentation]    After the last attempt has failed, and not before, the event comes and the callback is called.
@@ -95,7 +95,7 @@ Failure Is Announced When The Server Stays Down
     Connection State Should Be    failed
     ${attempts} =    Get Events    reconnecting
     Length Should Be    ${attempts}    3
-    Event Should Not Fire    reconnecting    timeout=200 ms
+    Event Should Not Fire    reconnecting    timeout=100 ms
 
 Many Restarts
     [Documentation]    The tenth outage is noticed and survived like the first.
@@ -130,10 +130,10 @@ Second Outage After A Settled Recovery
 
 Frozen Server Is Noticed And Thawed
     [Documentation]    A frozen server keeps its sockets open; only the heartbeat can tell.
-    Server With A Connected Client    ping_interval=100 ms    pong_timeout=1 s    connect_timeout=1 s
+    Server With A Connected Client    ping_interval=100 ms    pong_timeout=500 ms    connect_timeout=1 s
     Freeze Mock Server
     ${loss} =    Wait For Disconnection
-    Should Be Equal    ${loss.data.cause}    no pong within 1 s
+    Should Be Equal    ${loss.data.cause}    no pong within 0.5 s
     Mock Server Should Be Running
     Connection Should Not Be Valid
     Thaw Mock Server

@@ -381,7 +381,7 @@ class ServerManager:
         """
         life = server.life
         if life.is_running:
-            signal = StopSignal.SIGKILL if life.is_frozen else how
+            signal = how if how is StopSignal.SIGKILL or not life.is_frozen else StopSignal.SIGKILL
             server._told(signal.value)
             life.process.stop(signal)
             if life.process.wait(Deadline(shutdown_timeout)) is None:

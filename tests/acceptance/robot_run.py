@@ -43,7 +43,9 @@ import os, sys
 def hold(event, arguments, held=[]):
     if event == os.environ["COMFY_TEST_HOLD_AT"] and not held and not os.path.exists("holds"):
         held.append(event)
-        open("holds", "w").close()
+        with open("held", "w") as file:
+            file.write(str(os.getpid()))
+        os.rename("held", "holds")
         open("gate").close()  # a FIFO: returns when somebody opens it for writing
 
 if sys.orig_argv[2:3] and sys.orig_argv[2].startswith("mockserver"):
@@ -239,7 +241,8 @@ def run_robot(
 def servers_held_at(directory: Path, event: str) -> dict[str, str]:
     """Environment of a run whose servers never get further than an event of their start.
 
-    The file ``holds`` says that one is there; whoever opens the FIFO ``gate`` for writing lets it go on.
+    The file ``holds``, with its process id, says that one is there; whoever opens the FIFO ``gate`` for writing lets it
+    go on.
     """
     (directory / "sitecustomize.py").write_text(HOLD, encoding="utf-8")
     os.mkfifo(directory / "gate")

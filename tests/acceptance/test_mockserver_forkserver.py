@@ -143,3 +143,45 @@ def test_an_interrupt_from_the_terminal_leaves_it_and_its_lives_alone(fork_serve
     fork_server.process.send_signal(signal.SIGINT)
     _, another = fork_server.started("b")
     assert [ask(each, "GET", "/queue").status for each in (port, another)] == [200, 200]
+
+
+def test_a_spare_is_there_before_it_is_wanted_and_is_no_different_from_others(fork_server: ForkServer) -> None:
+    a, _ = fork_server.started("a")
+    spare = the_spare(fork_server, a)
+    b, port = fork_server.started("b")
+    assert b == spare
+    assert ask(port, "GET", "/queue").status == 200
+    assert the_spare(fork_server, a, b) not in (a, b)
+    assert not pipes_and_sockets(a) & pipes_and_sockets(b)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_spare_that_is_killed_is_replaced_and_nothing_is_said_of_it(
+    fork_server: ForkServer, number: signal.Signals
+) -> None:
+    a, _ = fork_server.started("a")
+    spare = the_spare(fork_server, a)
+    spare.send_signal(number)
+    eventually("The end of the spare", lambda: has_ended(spare))
+    b, port = fork_server.started("b")
+    assert b != spare
+    assert ask(port, "GET", "/queue").status == 200
+
+
+def test_a_spare_ends_with_the_process_that_forks(fork_server: ForkServer) -> None:
+    a, _ = fork_server.started("a")
+    spare = the_spare(fork_server, a)
+    fork_server.process.kill()
+    eventually("The end of the spare", lambda: has_ended(spare))
+
+
+def the_spare(fork_server: ForkServer, *lives: psutil.Process) -> psutil.Process:
+    """The process that no life has been started in yet."""
+    children = psutil.Process(fork_server.process.pid).children
+
+    def others() -> list[psutil.Process]:
+        return [each for each in children() if each not in lives]
+
+    eventually("A spare", others)
+    (spare,) = others()
+    return spare

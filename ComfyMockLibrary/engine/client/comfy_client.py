@@ -245,8 +245,18 @@ class ComfyClient(Client):
     def _drop(self) -> None:
         with self.journal:
             connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close(NORMAL_CLOSURE, CLOSE_TIMEOUT)
+        if connection is None:
+            return
+        is_last = self._is_closing()
+
+        def is_wanted() -> bool:
+            return is_last or not self._is_closing()  # a close need not wait for what a reconnection waits for
+
+        connection.close(NORMAL_CLOSURE, Patience(CLOSE_TIMEOUT, self._wakeup, is_wanted))
+
+    def _is_closing(self) -> bool:
+        with self.journal:
+            return any(isinstance(work, Stop) for work in self._work)
 
     def _notify(self, event: Event) -> None:
         if self.options.on_failure is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import websocket
 from websocket import ABNF
 
-from ComfyMockLibrary.engine.client.wire import Patience, TlsWireSocket, WireSocket, open_connection
+from ComfyMockLibrary.engine.client.wire import Abandoned, Patience, TlsWireSocket, WireSocket, open_connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -123,11 +123,11 @@ class Connection:
         """Sends a text message. Raises Lost."""
         self._send(text, ABNF.OPCODE_TEXT)
 
-    def close(self, code: int, timeout: float) -> None:
-        """Closes with a close frame and waits, at most ``timeout`` seconds, for the server's."""
-        self._wire.patience = Patience(timeout)
+    def close(self, code: int, patience: Patience) -> None:
+        """Closes with a close frame and waits, within the patience, for the server's."""
+        self._wire.patience = patience
         self._socket.send_close(code)
-        with suppress(Lost):
+        with suppress(Lost, Abandoned):
             for _ in self.receive():
                 pass  # too late for anybody
         self.drop()

@@ -29,6 +29,7 @@ from engine_helpers import (
     tell_queue,
 )
 
+from ComfyMockLibrary.engine.client import comfy_client
 from ComfyMockLibrary.engine.client.backoff import Backoff
 from ComfyMockLibrary.engine.client.comfy_client import ClientOptions, ComfyClient
 from ComfyMockLibrary.engine.client.connection import Connection
@@ -544,6 +545,22 @@ class TestEndings:
         connected(make(server.endpoint)).close()
         server.close()
         assert seen == [(CLOSE, struct.pack("!H", 1000))]
+
+    def test_a_close_does_not_wait_for_the_close_frame_that_a_reconnection_waits_for(
+        self, script: Script, make: Callable[..., ComfyClient], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(comfy_client, "CLOSE_TIMEOUT", 10 * PATIENCE)
+        seen: list[tuple[int, bytes]] = []
+
+        def never_say_close(peer: Peer) -> None:
+            peer.upgrade()
+            seen.append(peer.receive())
+            peer.wait_for_end()
+
+        client = connected(make(script(never_say_close).endpoint))
+        client.reconnect()
+        assert eventually(lambda: seen) == [(CLOSE, struct.pack("!H", 1000))]
+        finished(client.close)
 
     def test_many_threads_may_steer_a_client_at_once(self, script: Script, make: Callable[..., ComfyClient]) -> None:
         client = connected(make(script(serve, end_after(), refuse, serve, end_after(), serve).endpoint))
