@@ -20,7 +20,6 @@ import os
 import time
 from collections import deque
 from datetime import datetime, timezone
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
 Record = dict[str, Any]
 Fields = Record | msgspec.Struct
@@ -40,20 +39,23 @@ FORMAT_VERSION = 1
 SCHEMA_FILE = Path(__file__).with_name("journal.schema.json")
 
 
-_encode = msgspec.json.Encoder(enc_hook=str).encode
+_encoder = msgspec.json.Encoder(enc_hook=str)
 
-KEPT_IN_MEMORY = 1_000
+LATEST = 1_000
 """How many of the latest records can be read from a life that runs; its file has all."""
 
-KEPT_BYTES = 16 * 1024 * 1024
+LATEST_BYTES = 16 * 1024 * 1024
 """How long they may be together: there are fewer of them where they have long bodies."""
+
+_BLOCK = 16 * 1024
+"""How much of the file is read at first, in bytes, to find the latest records."""
 
 _ROOM_FOR_THE_END = 512
 """What is kept free below the limit, for the record that says that it was reached."""
 
 
 class Journal:
-    """Append-only, time-stamped record of one life: bounded in memory, complete in its file, if it has one."""
+    """Append-only, time-stamped record of one life: complete in its file, or bounded in memory if it has none."""
 
     def __init__(self, path: Path | None, *, limit: int | None = None, **party: Any) -> None:
         """Opens the file, which must not exist yet, and writes the anchor record with the fields of ``party``.
@@ -61,85 +63,106 @@ class Journal:
         ``limit`` is the longest that it may get, in bytes; None is any length. Raises OSError if not even this record
         can be written.
         """
-        self._latest: deque[tuple[bytes | partial[Fields], int]] = deque()
-        self._latest_bytes = 0
-        self._count = 0
         self.appended = asyncio.Event()
         """Set with each record."""
         self.lost: str | None = None
         """Why the file does not have the latest records, if it has not."""
         self._path = path
         self._limit = limit
-        self._length = 0
+        self._count = 1
         self._file: int | None = None
-        self._waiting = b""
+        self._length = 0
+        self._waiting: list[msgspec.Struct] = []
+        self._latest: deque[tuple[bytes | msgspec.Struct, int]] = deque()
+        self._latest_bytes = 0
         clocks = anchor()
-        first = _encoded({"at": _now(), "kind": "journal", **clocks, **party}) + b"\n"
-        if path is not None:
+        first = _line({"at": now(), "kind": "journal", **clocks, **party})
+        if path is None:
+            self._keep(first, len(first))
+        else:
             self._file, self._length = _begin(path, first)
-        self._keep(first, len(first))
 
     def record(self, kind: str, **fields: Any) -> None:
         """Appends one record. ``fields`` must be JSON values; others are written as their ``str()``."""
-        self._append({"at": _now(), "kind": kind, **fields})
-
-    def record_by(self, make: Callable[..., Fields], *arguments: Any, length: int = 0, may_wait: bool = False) -> None:
-        """Appends what ``make`` makes of the time and the arguments: when somebody wants it, or for the file at once.
-
-        ``length`` is about how many bytes they take, where those are many. One that ``may_wait`` is written with the
-        next one, at the latest when the event loop comes round: before anything that comes of it is on the wire.
-        """
-        if self._file is None:
-            self._keep(partial(make, _now(), *arguments), length)
-        else:
-            self._append(make(_now(), *arguments), may_wait=may_wait)
-
-    def _append(self, record: Fields, *, may_wait: bool = False) -> None:
-        line = _encoded(record) + b"\n"
-        if self._file is not None:
-            if not may_wait:
-                self._write(self._file, self._waiting + line)
-                self._waiting = b""
-            elif self._waiting:
-                self._waiting += line
-            else:
-                self._waiting = line
-                asyncio.get_running_loop().call_soon(self._write_waiting)
-        self._keep(line, len(line))
-
-    def _write_waiting(self) -> None:
-        if self._waiting and self._file is not None:
-            self._write(self._file, self._waiting)
-        self._waiting = b""
-
-    def _keep(self, record: bytes | partial[Fields], length: int) -> None:
-        self._latest.append((record, length))
-        self._latest_bytes += length
-        while len(self._latest) > KEPT_IN_MEMORY or self._latest_bytes > KEPT_BYTES:
-            self._latest_bytes -= self._latest.popleft()[1]
+        line = _line({"at": now(), "kind": kind, **fields})
+        self.write_waiting()
         self._count += 1
+        if self._file is None:
+            self._keep(line, len(line))
+        else:
+            self._write(self._file, line)
         self.appended.set()
 
-    def _write(self, file: int, line: bytes) -> None:
-        """Appends a line to the file, whole or not at all. What keeps it from growing is the end of it."""
-        if self._limit is not None and self._length + len(line) > self._limit - _ROOM_FOR_THE_END:
-            self._end_file(file, f"it has reached its limit of {self._limit} bytes")
+    def append(self, record: msgspec.Struct, *, length: int = 0, may_wait: bool = False) -> None:
+        """Appends a record as a structure with ``at`` and ``kind``, which is quicker where there are many.
+
+        ``length`` is about how many bytes it takes, where those are many. One that ``may_wait`` is written with the
+        next one, or by ``write_waiting``: whoever appends it sees to it that nothing comes of it on the wire before.
+        """
+        self._count += 1
+        if self._file is None:
+            self._keep(record, length)
+        else:
+            self._waiting.append(record)
+            if not may_wait:
+                self.write_waiting()
+        self.appended.set()
+
+    def write_waiting(self) -> None:
+        """Writes the records that may wait, if there are any."""
+        if self._waiting and self._file is not None:
+            lines = _lines(self._waiting)
+            self._waiting.clear()
+            self._write(self._file, lines)
+
+    def __len__(self) -> int:
+        """How many records there are, those included that are only in the file."""
+        return self._count
+
+    def since(self, position: int) -> tuple[int, list[Record]]:
+        """The records from a position on, if they are among the latest, and the position of the first of them."""
+        self.write_waiting()
+        wanted = min(max(0, self._count - position), LATEST)
+        if self._file is None:
+            skipped = max(0, len(self._latest) - wanted)
+            records = [_made(each) for each, _ in islice(self._latest, skipped, None)]
+        else:
+            records = [_made(line) for line in _last_lines(self._file, self._length, wanted)]
+        return self._count - len(records), records
+
+    def _keep(self, record: bytes | msgspec.Struct, length: int) -> None:
+        self._latest.append((record, length))
+        self._latest_bytes += length
+        while len(self._latest) > LATEST or self._latest_bytes > LATEST_BYTES:
+            self._latest_bytes -= self._latest.popleft()[1]
+
+    def _write(self, file: int, lines: bytes) -> None:
+        """Appends lines to the file, all or none of them. What keeps it from growing is the end of it."""
+        if self._limit is not None and self._length + len(lines) > self._limit - _ROOM_FOR_THE_END:
+            self._end_file(file, lines, f"it has reached its limit of {self._limit} bytes")
             return
         try:
-            _write_all(file, line)
+            written = os.write(file, lines)
+            if written != len(lines):
+                _write_all(file, lines[written:])
         except OSError as failure:
-            self._end_file(file, failure.strerror or str(failure))
+            self._end_file(file, lines, failure.strerror or str(failure))
         else:
-            self._length += len(line)
+            self._length += len(lines)
 
-    def _end_file(self, file: int, why: str) -> None:
+    def _end_file(self, file: int, unwritten: bytes, why: str) -> None:
         self._file = None
         self.lost = why
-        last: Record = {"at": _now(), "kind": "journal_ended", "why": why}
+        latest: list[bytes] = []
+        with contextlib.suppress(OSError):
+            latest = _last_lines(file, self._length, LATEST)
+        for line in (*latest, *unwritten.splitlines(keepends=True)):
+            self._keep(line, len(line))
+        last: Record = {"at": now(), "kind": "journal_ended", "why": why}
         with contextlib.suppress(OSError):  # a half line is worse than none: readers take what is there for records
             os.ftruncate(file, self._length)
             try:
-                _write_all(file, _encoded(last) + b"\n")
+                _write_all(file, _line(last))
             except OSError:
                 os.ftruncate(file, self._length)
         with contextlib.suppress(OSError):
@@ -150,20 +173,10 @@ class Journal:
             why,
         )
 
-    def __len__(self) -> int:
-        """How many records there are, those included that are only in the file."""
-        return self._count
-
-    def since(self, position: int) -> tuple[int, list[Record]]:
-        """The records from a position on, as far as they are in memory, and the position of the first of them."""
-        first = max(position, self._count - len(self._latest))
-        skipped = first - self._count + len(self._latest)
-        return first, [_made(each) for each, _ in islice(self._latest, skipped, None)]
-
 
 def _begin(path: Path, line: bytes) -> tuple[int, int]:
     """Makes the file with its first line. Gives its descriptor and its length; leaves nothing if it cannot."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
     try:
         _write_all(file, line)
     except OSError as failure:
@@ -179,21 +192,51 @@ def _write_all(file: int, data: bytes) -> None:
         data = data[os.write(file, data) :]
 
 
-def _made(record: bytes | partial[Fields]) -> Record:
-    made: Record = json.loads(record if isinstance(record, bytes) else _encoded(record()))
+def _last_lines(file: int, length: int, count: int) -> list[bytes]:
+    """The last lines of a file that is so long: so many, or as many as there is room for in ``LATEST_BYTES``."""
+    data, begin, block, first = b"", length, _BLOCK, max(0, length - LATEST_BYTES)
+    while begin > first and data.count(b"\n") <= count:
+        end, begin = begin, max(first, begin - block)
+        data = _read(file, begin, end - begin) + data
+        block *= 2
+    lines = data.splitlines(keepends=True)[0 if begin == 0 else 1 :]
+    return lines[len(lines) - min(count, len(lines)) :]
+
+
+def _read(file: int, begin: int, length: int) -> bytes:
+    os.lseek(file, begin, os.SEEK_SET)
+    data = b""
+    while len(data) < length and (more := os.read(file, length - len(data))):
+        data += more
+    return data
+
+
+def _made(record: bytes | msgspec.Struct) -> Record:
+    made: Record = json.loads(record if isinstance(record, bytes) else _encoded(record))
     return made
 
 
-def _now() -> float:
-    """In whole microseconds."""
+def now() -> float:
+    """The clock of records, in seconds and whole microseconds."""
     return time.monotonic_ns() // 1000 / 1e6
 
 
 def _encoded(record: Fields) -> bytes:
     try:
-        return _encode(record)
+        return _encoder.encode(record)
     except (TypeError, ValueError):  # half a character, or a key that is no text
         return json.dumps(msgspec.to_builtins(record, enc_hook=str), default=str).encode()
+
+
+def _line(record: Record) -> bytes:
+    return _encoded(record) + b"\n"
+
+
+def _lines(records: Sequence[Fields]) -> bytes:
+    try:
+        return _encoder.encode_lines(records)
+    except (TypeError, ValueError):
+        return b"".join(_encoded(each) + b"\n" for each in records)
 
 
 def anchor() -> dict[str, Any]:
@@ -201,7 +244,7 @@ def anchor() -> dict[str, Any]:
     return {
         "format": FORMAT_VERSION,
         "boot_id": _boot_id(),
-        "monotonic": _now(),
+        "monotonic": now(),
         "wall": datetime.now(timezone.utc).isoformat(),
     }
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
-import time
+import types
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from msgspec import UNSET, Struct, UnsetType
 
 from mockserver.comfyui.routes.websocket import LIFE_HEADER
+from mockserver.journal import now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from aiohttp.typedefs import Handler
 
@@ -61,7 +63,7 @@ class _Exchange:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.began = time.monotonic_ns()
+        self.began = now()
         self.is_answered = False
 
 
@@ -73,7 +75,8 @@ class RequestsJournal:
     """Writes the requests of one life into its journal. The outermost middleware, since all that comes passes here."""
 
     def __init__(self, server: ComfyServer) -> None:
-        self._record = server.journal.record_by
+        self._append = server.journal.append
+        self._write_waiting = server.journal.write_waiting
         self._ports = server.ports
         self._life_id = None if server.settings.strict else server.settings.life_id
         self._numbers = itertools.count(1)
@@ -98,7 +101,8 @@ class RequestsJournal:
         try:
             if too_large is not None:
                 raise too_large
-            return await (handler(request) if port is None else port(request, handler))
+            handled = handler(request) if port is None else port(request, handler)
+            return await _awaited(handled, self._write_waiting)
         except asyncio.CancelledError:
             self._record_no_answer(exchange)
             raise
@@ -130,9 +134,20 @@ class RequestsJournal:
         digest: str | UnsetType,
     ) -> None:
         peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-        asked = request.method, request.raw_path, request.headers, peer, length, body, digest
-        # With its answer, if that is there at once: writing to a file is half of what a record costs.
-        self._record(_request, exchange.number, *asked, length=0 if body is None else len(body), may_wait=True)
+        record = _Request(
+            now(),
+            "request",
+            exchange.number,
+            request.method,
+            request.raw_path,
+            _as_json(request.headers),
+            f"{peer[0]}:{peer[1]}" if peer else "",
+            length,
+            None if body is None else _text_of(body),
+            digest,
+        )
+        # With its answer, if that is there at once: to write to a file twice is dear.
+        self._append(record, length=0 if body is None else len(body), may_wait=True)
 
     def _record_no_answer(self, exchange: _Exchange) -> None:
         if not exchange.is_answered:  # as a websocket is that is open when its life ends
@@ -140,31 +155,12 @@ class RequestsJournal:
 
     def _record_answer(self, exchange: _Exchange, status: int | None, headers: Headers, body: object) -> None:
         exchange.is_answered = True
-        seconds = (time.monotonic_ns() - exchange.began) // 1000 / 1e6
+        at = now()
         kept = body if isinstance(body, bytes | bytearray) and len(body) <= BODY_LIMIT else None
-        answered = seconds, status, headers, kept
-        self._record(_answer, exchange.number, *answered, length=0 if kept is None else len(kept))
-
-
-def _request(
-    at: float,
-    number: int,
-    method: str,
-    path: str,
-    headers: Headers,
-    peer: Any,
-    length: int | None,
-    body: bytes | None,
-    digest: str | UnsetType,
-) -> _Request:
-    remote = f"{peer[0]}:{peer[1]}" if peer else ""
-    return _Request(at, "request", number, method, path, _as_json(headers), remote, length, _text_of(body), digest)
-
-
-def _answer(
-    at: float, number: int, seconds: float, status: int | None, headers: Headers, body: bytes | bytearray | None
-) -> _Answer:
-    return _Answer(at, "answer", number, status, seconds, _as_json(headers), _text_of(body))
+        text = None if kept is None else _text_of(kept)
+        seconds = round(at - exchange.began, 6)
+        record = _Answer(at, "answer", exchange.number, status, seconds, _as_json(headers), text)
+        self._append(record, length=0 if kept is None else len(kept))
 
 
 async def _body_of(request: web.Request, length: int | None) -> bytes | None:
@@ -182,16 +178,41 @@ async def _body_of(request: web.Request, length: int | None) -> bytes | None:
         return None
 
 
-def _text_of(body: bytes | bytearray | None) -> str | None:
+def _text_of(body: bytes | bytearray) -> str | None:
     try:
-        return None if body is None else body.decode()
+        return body.decode()
     except UnicodeDecodeError:
         return None
 
 
+@types.coroutine
+def _awaited(handled: Any, before_it_waits: Callable[[], None]) -> Generator[Any, Any, web.StreamResponse]:
+    """Awaits a coroutine. Calls ``before_it_waits`` if it has to wait, before others get their turn."""
+    step = partial(handled.send, None)
+    is_waiting = False
+    while True:
+        try:
+            awaited = step()
+        except StopIteration as ended:
+            response: web.StreamResponse = ended.value
+            return response
+        if not is_waiting:
+            before_it_waits()
+            is_waiting = True
+        try:
+            given = yield awaited
+        except GeneratorExit:
+            handled.close()
+            raise
+        except BaseException as thrown:  # noqa: BLE001 - it is his, whatever it is
+            step = partial(handled.throw, thrown)
+        else:
+            step = partial(handled.send, given)
+
+
 def _as_json(headers: Headers) -> dict[str, str]:
     """Headers by name; several of one name are joined, as RFC 9110 has it."""
-    if len(joined := dict(headers)) == len(headers):
+    if len(joined := dict(headers.items())) == len(headers):
         return joined
     joined = {}
     for name, value in headers.items():

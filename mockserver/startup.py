@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from mockserver import lifeline
+from mockserver.allocator import keep_freed_blocks
 from mockserver.app import make_app
 from mockserver.comfyui.catalog import NodesFileError
 from mockserver.comfyui.models import ModelsFileError
@@ -42,6 +43,7 @@ def run(settings: Settings) -> int:
     """Runs one life to its end and returns its exit status."""
     if settings.seed is None:
         settings = replace(settings, seed=random.SystemRandom().randrange(1 << 32))
+    keep_freed_blocks()
     if settings.kill_with_parent:
         lifeline.ask_for_death_with_parent()
     logging.basicConfig(

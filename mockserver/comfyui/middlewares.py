@@ -26,8 +26,8 @@ _COMPRESSED_TYPES = ("application/json", "text/plain")
 
 
 def middlewares_of(settings: Settings, profile: Profile) -> list[Middleware]:
-    """The middlewares in their order, outermost first."""
-    chosen: list[Middleware] = [_cache_control]
+    """The middlewares in their order, outermost first. As few as there may be: each takes its time of every request."""
+    chosen: list[Middleware] = []
     if settings.enable_compress_response_body:
         chosen.append(_compression)
     if settings.enable_cors_header is not None:
@@ -37,20 +37,20 @@ def middlewares_of(settings: Settings, profile: Profile) -> list[Middleware]:
     return chosen
 
 
-@web.middleware
-async def _cache_control(request: web.Request, handler: Handler) -> web.StreamResponse:
+def _say_how_long_to_keep(request: web.Request, response: web.StreamResponse) -> None:
     """Says how long scripts and images may be kept, by the request's path."""
-    response = await handler(request)
-    if request.path.endswith((".js", ".css", "index.json")):
+    path = request.path
+    if "." not in path:
+        return
+    if path.endswith((".js", ".css", "index.json")):
         response.headers.setdefault("Cache-Control", "no-cache")
-    elif request.path.lower().endswith(_IMAGES):
+    elif path.lower().endswith(_IMAGES):
         if response.status == 404:
             response.headers.setdefault("Cache-Control", _FOR_AN_HOUR)
         elif 200 <= response.status <= 206 or response.status in (301, 308):
             response.headers.setdefault("Cache-Control", _FOR_A_DAY)
         elif response.status in (302, 303, 307):
             response.headers.setdefault("Cache-Control", "no-cache")
-    return response
 
 
 @web.middleware
@@ -74,6 +74,7 @@ def _cors(allowed_origin: str, profile: Profile) -> Middleware:
         response.headers["Access-Control-Allow-Methods"] = methods
         response.headers["Access-Control-Allow-Headers"] = "Content-Type, Authorization"
         response.headers["Access-Control-Allow-Credentials"] = "true"
+        _say_how_long_to_keep(request, response)
         return response
 
     return cors
@@ -83,14 +84,20 @@ def _same_origin(profile: Profile) -> Middleware:
     @web.middleware
     async def same_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Refuses pages of other origins on this machine, and answers OPTIONS for every path."""
-        if profile.refuses_cross_site and request.headers.get("Sec-Fetch-Site") == "cross-site":
-            return web.Response(status=403)
-        if "Host" in request.headers and "Origin" in request.headers:
-            host, origin = request.headers["Host"], request.headers["Origin"]
-            if await _is_foreign(host.lower(), origin):
-                log.warning("request with non matching host and origin: %s and %s, refused", host, origin)
-                return web.Response(status=403)
-        return web.Response() if request.method == "OPTIONS" else await handler(request)
+        headers = request.headers
+        if profile.refuses_cross_site and headers.get("Sec-Fetch-Site") == "cross-site":
+            response: web.StreamResponse = web.Response(status=403)
+        elif (
+            "Origin" in headers and "Host" in headers and await _is_foreign(headers["Host"].lower(), headers["Origin"])
+        ):
+            log.warning(
+                "request with non matching host and origin: %s and %s, refused", headers["Host"], headers["Origin"]
+            )
+            response = web.Response(status=403)
+        else:
+            response = web.Response() if request.method == "OPTIONS" else await handler(request)
+        _say_how_long_to_keep(request, response)
+        return response
 
     return same_origin
 

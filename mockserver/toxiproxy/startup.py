@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from mockserver import lifeline
+from mockserver.allocator import keep_freed_blocks
 from mockserver.listening import Listener, PortTaken
 from mockserver.proxy import NAME, ProxySettings
 from mockserver.settings import is_loopback
@@ -26,6 +27,7 @@ log = logging.getLogger("mockserver.proxy")
 
 def run(settings: ProxySettings) -> int:
     """Runs the proxy to its end and returns its exit status."""
+    keep_freed_blocks()
     if settings.kill_with_parent:
         lifeline.ask_for_death_with_parent()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")

@@ -311,13 +311,13 @@ def test_a_reader_of_the_journal_waits_no_longer_than_it_says(life: Life) -> Non
 
 def test_old_records_are_in_the_file_only(life: Life) -> None:
     wire = life.wire("me")
-    from mockserver.journal import KEPT_IN_MEMORY
+    from mockserver.journal import LATEST
 
-    for _ in range(KEPT_IN_MEMORY // 1000 + 1):
+    for _ in range(LATEST // 1000 + 1):
         for _ in range(1000):
             wire.send(0x1, b"x")
-    eventually("So many records", lambda: life.steer("GET", "/journal?since=999999999").json["next"] > KEPT_IN_MEMORY)
+    eventually("So many records", lambda: life.steer("GET", "/journal?since=999999999").json["next"] > LATEST)
     answer = life.steer("GET", "/journal").json
     assert answer["first"] > 0
-    assert answer["next"] - answer["first"] == len(answer["records"]) == KEPT_IN_MEMORY
+    assert answer["next"] - answer["first"] == len(answer["records"]) == LATEST
     assert answer["records"] == life.records()[answer["first"] : answer["next"]]

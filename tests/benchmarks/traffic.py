@@ -317,7 +317,7 @@ def _status_broadcast(sockets: int) -> Generator[float, None, None]:
 
 def _memory_per_socket(more: str) -> Iterator[float]:
     while True:
-        with _mock_server(journal=False) as (port, process), _Crowd() as crowd:
+        with _mock_server() as (port, process), _Crowd() as crowd:
             with _Crowd() as first:
                 first.connect(port, 50, upgrade=True, more=more)
             before = psutil.Process(process.pid).memory_full_info().uss
@@ -340,7 +340,7 @@ def _requests_per_second(port: int) -> Iterator[float]:
             for each in connections:
                 each.sendall(request)  # type: ignore[union-attr]
             while answered < REQUESTS:
-                for key, _ in selector.select():
+                for key, _ in selector.select(0):  # asleep it would have to be woken, at the server's expense
                     key.fileobj.recv(65536)  # type: ignore[union-attr]
                     answered += 1
                     if answered <= REQUESTS - REQUEST_CONNECTIONS:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
 import os
 import re
+import tempfile
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from msgspec import Struct
 
 from mockserver import journal as journal_module
 from mockserver.journal import FORMAT_VERSION, SCHEMA_FILE, Journal, anchor
@@ -75,7 +78,7 @@ def schema() -> Draft202012Validator:
 
 
 def records_in(path: Path) -> list[Json]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
 def test_the_first_record_ties_the_clocks_together(tmp_path: Path, schema: Draft202012Validator) -> None:
@@ -106,48 +109,72 @@ def test_what_is_no_json_is_written_as_text(tmp_path: Path) -> None:
     assert records_in(tmp_path / "journal")[1] | {"at": 0} == {"at": 0, "kind": "x", "path": "a", "text": "ü\n\ud800"}
 
 
-def test_a_record_that_may_wait_is_there_before_anything_comes_of_it(tmp_path: Path) -> None:
+class Numbered(Struct):
+    """A record as a structure."""
+
+    at: float
+    kind: str
+    number: int
+    text: str = ""
+
+
+def numbered(number: int, text: str = "") -> Numbered:
+    return Numbered(1.0, "x", number, text)
+
+
+def test_a_record_that_may_wait_is_written_with_the_next_one_or_on_demand(tmp_path: Path) -> None:
     file = tmp_path / "journal"
-
-    def make(at: float, number: int) -> Json:
-        return {"at": at, "kind": "request", "number": number}
-
-    async def write() -> None:
-        journal = Journal(file)
-        for number in (1, 2):
-            journal.record_by(make, number, may_wait=True)
-        assert len(records_in(file)) == 1
-        journal.record("answer")
-        assert [record["kind"] for record in records_in(file)] == ["journal", "request", "request", "answer"]
-        journal.record_by(make, 3, may_wait=True)
-        await asyncio.sleep(0)
-        assert [record.get("number") for record in records_in(file)] == [None, 1, 2, None, 3]
-        assert journal.since(0) == (0, records_in(file))
-
-    asyncio.run(write())
+    journal = Journal(file)
+    for number in (1, 2):
+        journal.append(numbered(number), may_wait=True)
+    assert len(records_in(file)) == 1
+    journal.record("answer")
+    assert [record["kind"] for record in records_in(file)] == ["journal", "x", "x", "answer"]
+    journal.append(numbered(3), may_wait=True)
+    journal.append(numbered(4))
+    assert [record.get("number") for record in records_in(file)] == [None, 1, 2, None, 3, 4]
+    for write in (journal.write_waiting, lambda: journal.since(0)):
+        journal.append(numbered(5), may_wait=True)
+        assert [record.get("number") for record in records_in(file)][-1] != 5
+        write()
+        assert records_in(file).pop()["number"] == 5
+        journal.append(numbered(6))
+    assert journal.since(0) == (0, records_in(file))
+    assert len(journal) == len(records_in(file))
 
 
 @pytest.mark.parametrize("name", ["journal", None])
-def test_only_the_latest_are_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str | None) -> None:
-    monkeypatch.setattr(journal_module, "KEPT_IN_MEMORY", 10)
-    monkeypatch.setattr(journal_module, "KEPT_BYTES", 2000)
+def test_the_latest_can_be_read_whether_there_is_a_file_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str | None
+) -> None:
+    monkeypatch.setattr(journal_module, "LATEST", 10)
+    monkeypatch.setattr(journal_module, "LATEST_BYTES", 2000)
+    monkeypatch.setattr(journal_module, "_BLOCK", 100)
     journal = Journal(None if name is None else tmp_path / name)
-
-    def make(at: float, number: int, text: str) -> Json:
-        return {"at": at, "kind": "x", "number": number, "text": text}
-
     for number in range(1, 21):
-        journal.record_by(make, number, "")
+        journal.append(numbered(number))
     first, records = journal.since(0)
     assert (first, [each["number"] for each in records]) == (11, list(range(11, 21)))
     for number in range(21, 24):
-        journal.record_by(make, number, "x" * 900, length=900)
+        journal.append(numbered(number, "x" * 900), length=950)
     first, records = journal.since(0)
     assert (first, [each["number"] for each in records]) == (22, [22, 23])
     assert journal.since(23) == (23, records[1:])
-    journal.record_by(make, 24, "x" * 3000, length=3000)
+    assert journal.since(99) == (24, [])
+    journal.append(numbered(24, "x" * 3000), length=3000)
     assert journal.since(0) == (25, [])
     assert len(journal) == 25
+
+
+@given(texts=st.lists(st.text(max_size=300), max_size=40), position=st.integers(0, 45), block=st.integers(1, 500))
+def test_what_is_read_back_is_what_the_file_has(texts: list[str], position: int, block: int) -> None:
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal_module, "_BLOCK", block)
+        file = Path(directory) / "journal"
+        journal = Journal(file)
+        for text in texts:
+            journal.record("message_received", text=text)
+        assert journal.since(position) == (min(position, len(texts) + 1), records_in(file)[position:])
 
 
 def test_a_file_that_exists_is_left_alone(tmp_path: Path) -> None:
@@ -226,11 +253,12 @@ class TestAFileThatCannotGrow:
         assert records_in(tmp_path / "journal")[-1]["why"] == "it has reached its limit of 4096 bytes"
 
 
-def test_memory_is_bounded_also_for_long_texts() -> None:
-    journal = Journal(None)
+@pytest.mark.parametrize("name", ["journal", None])
+def test_what_can_be_read_is_bounded_also_for_long_texts(tmp_path: Path, name: str | None) -> None:
+    journal = Journal(None if name is None else tmp_path / name)
     for _ in range(40):
         journal.record("message_received", text="x" * 1_000_000)
-        journal.record_by(lambda at, body: {"at": at, "body": body}, b"x" * 1_000_000, length=1_000_000)
+        journal.append(numbered(1, "x" * 1_000_000), length=1_000_000)
     first, records = journal.since(0)
     assert first + len(records) == len(journal) == 81
     assert 14 <= len(records) <= 17
