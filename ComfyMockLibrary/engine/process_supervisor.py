@@ -18,7 +18,10 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 IS_WINDOWS = sys.platform == "win32"
 IS_LINUX = sys.platform == "linux"
@@ -86,7 +89,19 @@ def _own_session() -> dict[str, Any]:
     if IS_WINDOWS:
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined,unused-ignore]
     # A second thread does not exist yet, so a function may run between fork and exec.
-    return {"start_new_session": True, "preexec_fn": _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) if IS_LINUX else None}
+    return {"start_new_session": True, "preexec_fn": _dying_with_us() if IS_LINUX else None}
+
+
+def _dying_with_us() -> Callable[[], None]:
+    """For a child, that the kernel kills it when this process ends, even if that is before it could ask for it."""
+    ask, parent = _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL), os.getpid()
+
+    def die_with_parent() -> None:
+        ask()
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return die_with_parent
 
 
 def _prctl(*arguments: int) -> Any:

@@ -302,7 +302,7 @@ def test_messages_before_the_end_are_not_lost(script: Script, connect: Callable[
 def test_closing_says_the_code_and_waits_for_the_answer(script: Script, connect: Callable[..., Connection]) -> None:
     seen: list[tuple[int, bytes]] = []
     server = script(lambda peer: (peer.upgrade(), seen.extend(peer.frames())))
-    finished(lambda: connect(server).close(1000, PATIENCE))
+    finished(lambda: connect(server).close(1000, Patience(PATIENCE)))
     server.close()
     assert seen == [(CLOSE, struct.pack("!H", 1000))], "one close frame, and nothing after it"
 
@@ -337,14 +337,14 @@ def test_closing_does_not_wait_for_ever(
     script: Script, connect: Callable[..., Connection], behave: Callable[[Peer], object]
 ) -> None:
     connection, began = connect(script(behave)), now()
-    finished(lambda: connection.close(1000, 0.3))
+    finished(lambda: connection.close(1000, Patience(0.3)))
     assert now() - began < 3.0
 
 
 def test_closing_what_is_lost_already_is_no_error(script: Script, connect: Callable[..., Connection]) -> None:
     connection = connect(script(sending(then=Peer.reset)))
     loss_of(connection)
-    connection.close(1000, PATIENCE)
+    connection.close(1000, Patience(PATIENCE))
     connection.drop()
 
 
