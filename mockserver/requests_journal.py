@@ -205,7 +205,8 @@ def _awaited(handled: Any, before_it_waits: Callable[[], None]) -> Generator[Any
             handled.close()
             raise
         except BaseException as thrown:  # noqa: BLE001 - it is his, whatever it is
-            step = partial(handled.throw, thrown)
+            came_from = thrown.__traceback__
+            step = partial(handled.throw, thrown.with_traceback(came_from and came_from.tb_next))  # not from here
         else:
             step = partial(handled.send, given)
 
