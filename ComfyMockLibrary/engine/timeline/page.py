@@ -47,9 +47,13 @@ def page(timeline: Timeline, title: str = "Timeline") -> str:
 
 
 def fragment(timeline: Timeline, title: str = "Timeline") -> str:
-    """A part for any page; it brings its style along and leaves all else alone."""
+    """A part for any page; it brings its style along and leaves all else alone.
+
+    It is one line: what takes Robot's log to Allure makes line breaks of others, in the style and the drawing too.
+    """
     html = _environment().get_template("timeline.html").render(title=title, **_facts(timeline))
-    return html.strip()
+    head, style, rest = html.strip().partition("</style>")
+    return f"{head.replace(chr(10), ' ')}{style}{rest.replace(f'>{chr(10)}<', '><').replace(chr(10), '&#10;')}"
 
 
 def _facts(timeline: Timeline) -> dict[str, Any]:

@@ -126,6 +126,16 @@ def test_a_fragment_touches_nothing_but_itself() -> None:
     assert [each for each in selectors if ".comfy-timeline" not in each] == []
 
 
+def test_a_fragment_is_one_line_and_says_the_same() -> None:
+    """Allure's listener for Robot Framework writes ``<br>`` for each line break, also into a style and a drawing."""
+    for text in ("plain", "two\nlines", EVIL):
+        line = fragment(evil_timeline(text))
+        assert "\n" not in line
+        whole, part = Seen(page(evil_timeline(text))), Seen(line)
+        assert part.elements == whole.elements[len(whole.elements) - len(part.elements) :]
+        assert "".join("".join(whole.texts).split()).endswith("".join("".join(part.texts).split()))
+
+
 def test_the_list_of_very_many_events_leaves_some_out_and_says_so() -> None:
     events = [event(1 + number / 1000, f"event-{number}", "server") for number in range(3 * MOST_LISTED)]
     html = page(tell([client(0.5, *events)]))
