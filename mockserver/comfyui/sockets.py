@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import json
@@ -108,14 +109,18 @@ class Socket:
 
     async def write(self, data: bytes) -> None:
         """Writes bytes and waits while the transport is paused, as the real one does. A dead socket takes nothing."""
-        if not self.put(data):
-            return
-        protocol = self._request.protocol
-        if protocol._paused:
-            try:
-                await protocol._drain_helper()
-            except ConnectionError:
-                return
+        if self.put(data) and self.is_paused:
+            await self.drain()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the client takes less than is written, so that the real server would wait."""
+        return self._request.protocol._paused
+
+    async def drain(self) -> None:
+        """Waits while it is paused, or until the connection is lost."""
+        with contextlib.suppress(ConnectionError):
+            await self._request.protocol._drain_helper()
 
     @property
     def closed_by(self) -> str:
@@ -292,7 +297,8 @@ class Sockets:
         self._record_sent(message, receivers)
         frame_of = _framed(message)
         for socket in receivers:
-            await socket.write(frame_of(socket.window_bits))
+            if socket.put(frame_of(socket.window_bits)) and socket.is_paused:  # a coroutine each would take its time
+                await socket.drain()
 
     def put(self, message: AnyMessage, receivers: Sequence[Socket]) -> None:
         """Sends a message to sockets without waiting for any of them."""
