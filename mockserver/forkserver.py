@@ -152,10 +152,10 @@ class ForkServer:
         status = 1
         try:
             own_lifeline.ask_for_death_with_parent()
+            os.setsid()  # before it takes interrupts: those of the terminal are not for it
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            os.setsid()
             os.dup2(stdin, 0)
             os.dup2(stdout, 1)
             os.closerange(3, _CLOSED_ABOVE)
