@@ -72,7 +72,7 @@ class Journal:
         self._count = 1
         self._file: int | None = None
         self._length = 0
-        self._waiting: list[msgspec.Struct] = []
+        self._waiting: deque[msgspec.Struct] = deque()
         self._latest: deque[tuple[bytes | msgspec.Struct, int]] = deque()
         self._latest_bytes = 0
         clocks = anchor()
@@ -111,8 +111,8 @@ class Journal:
     def write_waiting(self) -> None:
         """Writes the records that may wait, if there are any."""
         if self._waiting and self._file is not None:
-            lines = _lines(self._waiting)
-            self._waiting.clear()
+            # One after the other, as the thread that sees the end of stdin may want to write them too.
+            lines = _lines([self._waiting.popleft() for _ in range(len(self._waiting))])
             self._write(self._file, lines)
 
     def __len__(self) -> int:
