@@ -74,7 +74,7 @@ def _faults_of(server: ServerStory, life: LifeStory) -> list[_FaultStory]:
             description = record["description"]
             story = _FaultStory(str(record["fault"]), str(description["fault"]), record["at"], description)
             found[record["fault"]] = story
-        elif kind.startswith("fault_") and record["fault"] in found:
+        elif kind in ("fault_begun", "fault_struck", "fault_ended") and record["fault"] in found:
             story = found[record["fault"]]
             if kind == "fault_begun":
                 story.begun_at = record["at"]

@@ -281,6 +281,11 @@ class TestFaults:
         records = (fault_set(1, "f", "latency"), {"at": 1.0, "kind": "fault_begun", "fault": "f"}, STOPPED)
         assert spans(told(life(0, *records)), "faults") == [("fault-active", 1, 4.1)]
 
+    def test_what_a_later_version_may_tell_of_one_is_no_end(self) -> None:
+        records = ({"at": 1.0, "kind": "fault_begun", "fault": "f"}, {"at": 2.0, "kind": "fault_paused", "fault": "f"})
+        timeline = told(life(0, fault_set(1, "f", "latency"), *records, STOPPED))
+        assert spans(timeline, "faults") == [("fault-active", 1, 4.1)]
+
 
 class TestRequests:
     """As ticks; failures stand out."""
