@@ -70,7 +70,11 @@ def messages_of(connection: Connection, count: int) -> list[str | bytes]:
     found: list[str | bytes] = []
 
     def look() -> bool:
-        found.extend(connection.receive())
+        try:
+            found.extend(connection.receive())
+        except Lost:  # a script is over when it has sent everything
+            if len(found) < count:
+                raise
         return len(found) >= count
 
     eventually(look)
