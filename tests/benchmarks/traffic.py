@@ -36,6 +36,8 @@ JOURNALLED_SOCKETS = 1_000
 BROADCASTS = 50
 """How many in a round: the system counts a process's time in hundredths of a second."""
 REQUESTS = 4_000
+REQUESTS_OF_A_ROUND = 20_000
+"""How many are needed for their processor time, which the system counts in hundredths of a second."""
 REQUEST_CONNECTIONS = 8
 BULK = 64 * 1024 * 1024
 STATUS = b'{"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 0}}}}'
@@ -301,7 +303,7 @@ class _Crowd:
         began = time.perf_counter()
         trigger()  # type: ignore[operator]
         while waiting > 0:
-            for key, _ in self._selector.select():
+            for key, _ in self._selector.select(0):  # asleep it would have to be woken, at the server's expense
                 key.fileobj.recv(65536)  # type: ignore[union-attr]
                 waiting -= 1
         return (time.perf_counter() - began) * 1000
@@ -340,7 +342,7 @@ def _requests_per_second(port: int) -> Iterator[float]:
             for each in connections:
                 each.sendall(request)  # type: ignore[union-attr]
             while answered < REQUESTS:
-                for key, _ in selector.select(0):  # asleep it would have to be woken, at the server's expense
+                for key, _ in selector.select(0):  # awake, as above
                     key.fileobj.recv(65536)  # type: ignore[union-attr]
                     answered += 1
                     if answered <= REQUESTS - REQUEST_CONNECTIONS:
@@ -351,9 +353,14 @@ def _requests_per_second(port: int) -> Iterator[float]:
 def _processor_time_of_requests(*, journal: bool) -> Iterator[float]:
     with _mock_server(journal=journal) as (port, process):
         server = psutil.Process(process.pid)
-        rounds = _requests_per_second(port)
+        batches = _requests_per_second(port)
+
+        def ask() -> None:
+            for _ in range(REQUESTS_OF_A_ROUND // REQUESTS):
+                next(batches)
+
         while True:
-            yield _processor_seconds(server, lambda: next(rounds)) / REQUESTS * 1e6
+            yield _processor_seconds(server, ask) / REQUESTS_OF_A_ROUND * 1e6
 
 
 def _processor_time_of_broadcasts(*, journal: bool) -> Iterator[float]:
