@@ -57,7 +57,7 @@ class Socket:
 
     __slots__ = (
         "_may_negotiate",
-        "_request",
+        "_protocol",
         "ended_with",
         "feature_flags",
         "handler",
@@ -67,6 +67,7 @@ class Socket:
         "ordinal",
         "response",
         "sid",
+        "window_bits",
     )
 
     def __init__(
@@ -77,6 +78,8 @@ class Socket:
         self.ordinal = ordinal
         """Which socket under its sid it is in this life, from 1."""
         self.response = response
+        self.window_bits = int(response.compress)
+        """Size of the window in which its messages are compressed, as was agreed with the client. 0: they are not."""
         self.handler = asyncio.current_task()
         self.is_closing = False
         self.is_mute = False
@@ -84,7 +87,7 @@ class Socket:
         self.feature_flags: Json = _NO_FLAGS
         self.ended_with: int | None = None
         """Close code of the connection, where it ended in a way that aiohttp has no code for."""
-        self._request = request
+        self._protocol = request.protocol
         self._may_negotiate = True
 
     @property
@@ -95,12 +98,7 @@ class Socket:
     @property
     def transport(self) -> asyncio.Transport | None:
         """What it is written to; None once the connection is lost."""
-        return self._request.transport
-
-    @property
-    def window_bits(self) -> int:
-        """Size of the window in which its messages are compressed, as was agreed with the client. 0: they are not."""
-        return int(self.response.compress)
+        return self._protocol.transport
 
     @property
     def close_code(self) -> int | None:
@@ -115,12 +113,12 @@ class Socket:
     @property
     def is_paused(self) -> bool:
         """Whether the client takes less than is written, so that the real server would wait."""
-        return self._request.protocol._paused
+        return self._protocol._paused
 
     async def drain(self) -> None:
         """Waits while it is paused, or until the connection is lost."""
         with contextlib.suppress(ConnectionError):
-            await self._request.protocol._drain_helper()
+            await self._protocol._drain_helper()
 
     @property
     def closed_by(self) -> str:
@@ -131,7 +129,7 @@ class Socket:
 
     def put(self, data: bytes) -> bool:
         """Writes bytes at once, also where the transport is paused. False if the socket takes nothing any more."""
-        transport = self.transport
+        transport = self._protocol.transport
         if transport is None or transport.is_closing() or self.is_closing or self.is_mute:
             return False
         transport.write(data)
