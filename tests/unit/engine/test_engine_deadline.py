@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import signal
 import sys
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +18,7 @@ from ComfyMockLibrary.engine.deadline import Deadline, Guard, now, pause, wait_u
 from ComfyMockLibrary.engine.journal import EventJournal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 def test_a_deadline_runs_out_and_then_stays_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +142,10 @@ def use(journal: EventJournal) -> None:
     ids=["lock", "wait", "look"],
 )
 def test_an_interruption_at_any_moment_leaves_the_lock_free(action: Callable[[EventJournal], object]) -> None:
-    def interrupt(*_: object) -> None:
+    struck: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        struck.append(number)
         raise Interruption
 
     before = signal.signal(signal.SIGALRM, interrupt)
@@ -148,18 +153,25 @@ def test_an_interruption_at_any_moment_leaves_the_lock_free(action: Callable[[Ev
     try:
         for _ in range(200):
             journal = EventJournal("client", "id")
-            with pytest.raises(Interruption):
-                do_until_interrupted(lambda journal=journal: action(journal), draws.uniform(1e-5, 2e-4))
+            struck.clear()
+            with without_garbage_collection(), pytest.raises(Interruption):
+                signal.setitimer(signal.ITIMER_REAL, draws.uniform(1e-5, 2e-4))
+                while not struck:
+                    action(journal)
             assert can_be_taken(journal.condition)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, before)
 
 
-def do_until_interrupted(action: Callable[[], object], seconds: float) -> None:
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    while True:
-        action()
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """What is raised while objects are collected, by what Python calls then, is reported and goes no further."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def can_be_taken(guard: Guard) -> bool:
