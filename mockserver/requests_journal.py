@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import types
 from contextvars import ContextVar
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -188,14 +187,17 @@ def _text_of(body: bytes | bytearray) -> str | None:
 @types.coroutine
 def _awaited(handled: Any, before_it_waits: Callable[[], None]) -> Generator[Any, Any, web.StreamResponse]:
     """Awaits a coroutine. Calls ``before_it_waits`` if it has to wait, before others get their turn."""
-    step = partial(handled.send, None)
+    given: Any = None
+    thrown: BaseException | None = None
     is_waiting = False
     while True:
         try:
-            awaited = step()
+            awaited = handled.send(given) if thrown is None else handled.throw(thrown)
         except StopIteration as ended:
             response: web.StreamResponse = ended.value
             return response
+        finally:
+            given = thrown = None  # nothing is kept for as long as he waits
         if not is_waiting:
             before_it_waits()
             is_waiting = True
@@ -204,11 +206,9 @@ def _awaited(handled: Any, before_it_waits: Callable[[], None]) -> Generator[Any
         except GeneratorExit:
             handled.close()
             raise
-        except BaseException as thrown:  # noqa: BLE001 - it is his, whatever it is
-            came_from = thrown.__traceback__
-            step = partial(handled.throw, thrown.with_traceback(came_from and came_from.tb_next))  # not from here
-        else:
-            step = partial(handled.send, given)
+        except BaseException as failure:  # noqa: BLE001 - it is his, whatever it is
+            came_from = failure.__traceback__
+            thrown = failure.with_traceback(came_from and came_from.tb_next)  # not from here
 
 
 def _as_json(headers: Headers) -> dict[str, str]:

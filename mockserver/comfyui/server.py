@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ class ComfyServer:
         self.terminal.stop()
         self.folders.remove()
 
-    @property
+    @functools.cached_property
     def features(self) -> dict[str, Any]:
         """Feature flags of the server."""
         flags = {"supports_preview_metadata": True, "max_upload_size": self.settings.max_upload_size * 1024 * 1024}

@@ -225,7 +225,7 @@ class Sockets:
     async def serve(
         self, request: web.Request, response: web.WebSocketResponse, welcome: list[AnyMessage], sid: str, flags: Json
     ) -> None:
-        """Serves one websocket, already upgraded, until it closes. ``welcome`` goes to it before anything else."""
+        """Serves one websocket, already upgraded, until it closes. Sends ``welcome`` first, and empties it."""
         socket = Socket(next(self._numbers), sid, request, response, self._ordinals.next(sid))
         self._registered[sid] = socket
         self._open[socket.number] = socket
@@ -235,8 +235,8 @@ class Sockets:
         try:
             if self._ports.socket is not None:
                 await self._ports.socket(socket, True)
-            for message in welcome:
-                await self._send(message, sid, [socket])
+            while welcome:  # not to be kept as long as it is open
+                await self._send(welcome.pop(0), sid, [socket])
             async for received in response:
                 await self._receive(socket, received, flags)
             if self._ports.closing is not None:

@@ -120,11 +120,17 @@ class Cycles:
             ClientWaits(client, self._server).for_connection(LONG)
 
     def _settled_sample(self) -> Sample:
-        """What two looks agree in: a client that has just got a message has no selector open for a moment."""
+        """What two looks agree in while no child is at work.
+
+        A client that has just got a message has no selector open for a moment, and a life that has just been forked
+        still has what it is about to close.
+        """
         last = self._counts()
 
         def look() -> Counter[str] | None:
             nonlocal last
+            if self._is_any_child_at_work():
+                return None
             before, last = last, self._counts()
             return last if last == before else None
 
@@ -152,6 +158,10 @@ class Cycles:
             counts["threads"] += process.num_threads()
             counts["processes"] += 1
         return counts
+
+    @staticmethod
+    def _is_any_child_at_work() -> bool:
+        return any(child.status() != psutil.STATUS_SLEEPING for child in psutil.Process().children(recursive=True))
 
 
 def slope(values: Sequence[float]) -> float:

@@ -155,13 +155,17 @@ def test_an_interruption_at_any_moment_leaves_the_lock_free(action: Callable[[Ev
             journal = EventJournal("client", "id")
             struck.clear()
             with without_garbage_collection(), pytest.raises(Interruption):
-                signal.setitimer(signal.ITIMER_REAL, draws.uniform(1e-5, 2e-4))
-                while not struck:
-                    action(journal)
+                do_until_interrupted(lambda journal=journal: action(journal), struck, draws.uniform(1e-5, 2e-4))
             assert can_be_taken(journal.condition)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, before)
+
+
+def do_until_interrupted(action: Callable[[], object], struck: list[int], seconds: float) -> None:
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    while not struck:
+        action()
 
 
 @contextmanager
