@@ -11,6 +11,7 @@ import random
 import sys
 import time
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,8 +40,11 @@ class Outcome:
         return f"{self.name:12}{self.inputs:12,}{self.inputs / self.seconds:12,.0f}{self.seconds:10.0f}   {found}"
 
 
-def fuzz(target: Target, seconds: float, seed: int, first: int = 0) -> Outcome:
-    """Hands inputs to a target until the time is over, or one has found something. Each has draws of its own."""
+def fuzz(target: Target, seed: int, *, seconds: float = inf, inputs: float = inf, first: int = 0) -> Outcome:
+    """Hands inputs to a target until the time is over, it had so many, or one has found something.
+
+    Each input has draws of its own.
+    """
     began, number = time.monotonic(), first
     while True:
         try:
@@ -49,7 +53,7 @@ def fuzz(target: Target, seconds: float, seed: int, first: int = 0) -> Outcome:
             return Outcome(target.name, number + 1, time.monotonic() - began, seed, finding)
         number += 1
         passed = time.monotonic() - began
-        if passed >= seconds:
+        if passed >= seconds or number - first >= inputs:
             return Outcome(target.name, number - first, passed, seed)
 
 
@@ -58,6 +62,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"some of {', '.join(TARGETS)} (default: all)")
     parser.add_argument("--seconds", type=float, default=60.0, help="time for each (default: %(default)g)")
+    parser.add_argument("--inputs", type=int, default=inf, metavar="N", help="end after so many (default: no end)")
     parser.add_argument(
         "--seed", type=int, default=random.SystemRandom().randrange(10**6), help="(default: a random one)"
     )
@@ -70,7 +75,7 @@ def main() -> int:
     for name in given.targets or TARGETS:
         target = TARGETS[name]()
         try:
-            outcomes.append(fuzz(target, given.seconds, given.seed, given.first))
+            outcomes.append(fuzz(target, given.seed, seconds=given.seconds, inputs=given.inputs, first=given.first))
         finally:
             target.close()
         print(outcomes[-1], flush=True)
