@@ -72,7 +72,7 @@ def test_a_look_during_which_the_deadline_passes_is_not_the_last() -> None:
 def test_what_never_comes_takes_the_whole_time_and_not_much_more() -> None:
     began = now()
     assert wait_until(lambda: None, Deadline(0.2), interval=PATIENCE) is None
-    assert 0.2 <= now() - began < 3.0
+    assert 0.2 <= now() - began < PATIENCE
 
 
 def test_a_notified_condition_wakes_the_wait() -> None:
@@ -119,7 +119,7 @@ def test_a_wait_can_be_interrupted_by_what_the_look_raises() -> None:
 def test_a_pause_takes_its_time(seconds: float) -> None:
     began = now()
     pause(seconds)
-    assert seconds <= now() - began < seconds + 2.0 + abs(seconds)
+    assert seconds <= now() - began < PATIENCE
 
 
 class Interruption(Exception):
