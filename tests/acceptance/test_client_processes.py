@@ -47,6 +47,7 @@ Suite Setup     Have A Client    {state}
 *** Test Cases ***
 Outage
     [Timeout]    {test_timeout}
+    Create File    ready
     Wait Until Created    never    timeout=1 hour
     [Teardown]    {teardown}
 
@@ -57,7 +58,6 @@ Have A Client
     ${{client}} =    Start Client Process    python3    client.py    {{url}}    alias=mine
     Wait Until Created    started-${{client.pid}}    timeout=1 hour
     IF    '${{state}}' == 'frozen'    Run Process    kill    -STOP    ${{client.pid}}
-    Create File    ready
 
 Linger
     Create File    lingers

@@ -146,7 +146,8 @@ class Soak:
         if arguments.tests:
             folder = directory / "tests"
             options = (
-                f"-q -n {processes} --randomly-seed={order} -p no:cacheprovider -o tmp_path_retention_policy=failed"
+                f"-q -n {processes} --dist worksteal --randomly-seed={order} -p no:cacheprovider "
+                "-o tmp_path_retention_policy=failed"
             )
             command = ["pytest", *options.split(), f"--junitxml={folder / 'junit.xml'}", *arguments.tests]
             yield Job("tests", command, folder, folder / "junit.xml")

@@ -31,6 +31,9 @@ PATIENCE = 20.0
 LAUNCHERS = ["fork", "popen"]
 """All ways to start a mock server, the quickest first."""
 
+FROZEN_AT_ITS_START = '[{"fault": "freeze"}]'
+"""Faults with which a life never gets ready, however long one waits."""
+
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 

@@ -9,7 +9,7 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
-from engine_helpers import LAUNCHERS, PATIENCE, eventually
+from engine_helpers import FROZEN_AT_ITS_START, LAUNCHERS, PATIENCE, eventually
 
 from ComfyMockLibrary.engine import launchers, platform
 from ComfyMockLibrary.engine.deadline import Deadline
@@ -121,9 +121,13 @@ def test_a_life_that_ends_before_it_is_ready_says_how(launch: Callable[..., Laun
     assert "unrecognized arguments: --nonsense" in (tmp_path / "life-1.log").read_text()
 
 
-def test_a_life_that_is_not_ready_in_time_is_not_waited_for(launch: Callable[..., LaunchedLife]) -> None:
+def test_a_life_that_is_not_ready_in_time_is_not_waited_for(
+    launch: Callable[..., LaunchedLife], tmp_path: Path
+) -> None:
+    faults = tmp_path / "faults.json"
+    faults.write_text(FROZEN_AT_ITS_START)
     with pytest.raises(NotReady, match=r"was not ready within 0 s"):
-        launch().wait_until_ready(Deadline(0.0))
+        launch("--faults", str(faults)).wait_until_ready(Deadline(0.0))
 
 
 def test_lives_do_not_hold_each_others_files_or_ends(launch: Callable[..., LaunchedLife]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from engine_helpers import PATIENCE, Peer, ScriptedServer
+from robot_run import BEFORE_IT_LISTENS, servers_held_at
 
 from ComfyMockLibrary.engine.client.wire import Patience
 from ComfyMockLibrary.engine.deadline import now
@@ -133,7 +134,11 @@ class TestOurOwn:
         with pytest.raises(ValueError, match=r"'proxy-1' has no fault 'x'\. Known: hold_network-\d+, stall-\d+"):
             proxy.faults.get("x")
 
-    def test_that_does_not_start_says_why(self, proxies: ProxyManager, server: MockServer, tmp_path: Path) -> None:
+    def test_that_does_not_start_says_why(
+        self, proxies: ProxyManager, server: MockServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name, value in servers_held_at(tmp_path, BEFORE_IT_LISTENS).items():
+            monkeypatch.setenv(name, value)
         with pytest.raises(RuntimeError, match=r"The proxy 'net' was not ready within 0 s\. Log: .*net\.log"):
             proxies.start(server.endpoint, "net", tmp_path, seed=None, startup_timeout=0.0)
         assert proxies.proxies == []

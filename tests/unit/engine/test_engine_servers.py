@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
-from engine_helpers import LAUNCHERS, PATIENCE, eventually, finished
+from engine_helpers import FROZEN_AT_ITS_START, LAUNCHERS, PATIENCE, eventually, finished
 
 from ComfyMockLibrary.engine.client.wire import Patience
 from ComfyMockLibrary.engine.deadline import now
@@ -214,18 +214,26 @@ class TestStarts:
         assert manager.start(alias="bad").is_running
 
     @both_launchers
-    def test_a_start_that_takes_too_long_leaves_nothing(self, manager: ServerManager) -> None:
+    def test_a_start_that_takes_too_long_leaves_nothing(self, manager: ServerManager, tmp_path: Path) -> None:
+        faults = tmp_path / "faults.json"
+        faults.write_text(FROZEN_AT_ITS_START)
         with pytest.raises(RuntimeError, match=r"port \d+ was not ready within 0 s.*longer startup_timeout"):
-            manager.start(startup_timeout=0.0)
+            manager.start(ServerOptions(faults=faults), startup_timeout=0.0)
         assert manager.servers == []
 
-    def test_a_restart_that_fails_leaves_the_server_stopped_with_its_port(self, manager: ServerManager) -> None:
-        server = manager.start()
+    def test_a_restart_that_fails_leaves_the_server_stopped_with_its_port(
+        self, manager: ServerManager, tmp_path: Path
+    ) -> None:
+        faults = tmp_path / "faults.json"
+        faults.write_text("[]")
+        server = manager.start(ServerOptions(faults=faults))
+        faults.write_text(FROZEN_AT_ITS_START)
         with pytest.raises(RuntimeError, match="was not ready within 0 s"):
             manager.restart(server, startup_timeout=0.0)
         assert not server.is_running
         assert len(server.lives) == 1
         assert not can_be_bound(server.port)
+        faults.write_text("[]")
         manager.restart(server)
         assert server.is_running
 
