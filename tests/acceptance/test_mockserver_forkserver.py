@@ -43,17 +43,18 @@ class ForkServer:
         assert (found["report"], found["id"]) == (report, life), f"{found}\n{self.log(life)}"
         return found
 
-    def start(self, life: str, *arguments: str) -> psutil.Process:
-        """Orders a life to be started."""
+    def start(self, life: str, *arguments: str) -> int:
+        """Orders a life to be started. Gives its pid, of a process that may have ended again."""
         self.order("start", life, arguments=["--port", "0", *arguments], log=str(self.directory / life))
-        return psutil.Process(self.report("started", life)["pid"])
+        pid: int = self.report("started", life)["pid"]
+        return pid
 
     def started(self, life: str, *arguments: str) -> tuple[psutil.Process, int]:
         """Starts a life; gives its process and its port when it is ready."""
-        process = self.start(life, *arguments)
+        pid = self.start(life, *arguments)
         ready = self.report("ready", life)["ready"]
-        assert ready["pid"] == process.pid
-        return process, ready["port"]
+        assert ready["pid"] == pid
+        return psutil.Process(pid), ready["port"]
 
     def log(self, life: str) -> str:
         """What a life has written to stderr."""
