@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import termios
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +64,8 @@ class TestAProcessIsKilledWhileAServerStarts:
     def test_the_launcher(self, tmp_path: Path, stage: str) -> None:
         with started_robot(tmp_path, STARTS_AGAIN, environment=held(tmp_path, stage, "fork")) as robot:
             robot.wait_for((tmp_path / "holds").exists, "The stage")
+            if stage != "listens":  # where an order has been read already; at the others it may not have come yet
+                robot.wait_for(lambda: something_waits_to_be_read(int((tmp_path / "holds").read_text())), "The order")
             (launcher,) = (each for each in robot.started_processes() if each.ppid() == robot.pid)
             launcher.kill()
             robot.wait_for((tmp_path / "failed").exists, "The failure")
@@ -470,6 +475,18 @@ Try All
 
 def held(directory: Path, stage: str, launcher: str) -> dict[str, str]:
     return {**servers_held_at(directory, STAGES[stage]), launchers.SWITCH: launcher}
+
+
+def something_waits_to_be_read(pid: int) -> bool:
+    """Whether there is something in a pipe that a process reads from."""
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        if str(descriptor.readlink()).startswith("pipe:") and descriptor.lstat().st_mode & stat.S_IRUSR:
+            with descriptor.open("rb") as pipe:
+                length = bytearray(4)
+                fcntl.ioctl(pipe, termios.FIONREAD, length)
+            if any(length):
+                return True
+    return False
 
 
 @contextmanager
