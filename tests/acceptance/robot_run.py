@@ -35,6 +35,9 @@ IMPOSSIBLE = re.compile(
 )
 """Why a test of a suite may be skipped."""
 
+TRACEBACK = "Traceback (most recent call last)"
+"""What a thread prints that an exception has ended, which fails no test by itself."""
+
 LOOK_INTERVAL = 0.02
 
 HOLD = """\
@@ -183,6 +186,9 @@ class RobotProcess:
         """What came of it, when it has ended."""
         output = self.directory / "results" / "output.xml"
         assert output.exists(), self.printed
+        hidden = [file.read_text(encoding="utf-8") for file in output.parent.glob("pabot_results/*/robot_stderr.out")]
+        printed = "\n".join([self.printed, *hidden])
+        assert TRACEBACK not in printed, printed
         result = ExecutionResult(output)
         collector = _Collector()
         result.visit(collector)

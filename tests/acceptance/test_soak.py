@@ -93,6 +93,19 @@ def test_what_fails_once_is_counted_and_its_log_kept(tmp_path: Path) -> None:
     assert list((output / "round-001" / "tests" / "tmp").rglob("left"))
 
 
+def test_an_exception_in_a_thread_fails_no_test_but_the_run(tmp_path: Path) -> None:
+    suite, output = tmp_path / "threads.robot", tmp_path / "soak"
+    suite.write_text(
+        "*** Test Cases ***\nThread Ends\n    Evaluate    threading.Thread(target=lambda: 1 / 0).start()\n"
+    )
+
+    soak = run("run.py", "--rounds", "1", "--load", "0", "--suites", str(suite), "--output", str(output))
+
+    assert soak.returncode == 1, soak.stderr
+    assert "An exception has ended a thread, see robot_stderr.out." in soak.stdout
+    assert list(output.glob("round-001/suites/pabot_results/*/robot_stderr.out"))
+
+
 def test_an_interruption_ends_all_that_it_has_started(tmp_path: Path) -> None:
     suite, started = tmp_path / "endless.robot", tmp_path / "started"
     suite.write_text(

@@ -47,6 +47,7 @@ while True:
 """Ends when its stdin does, however its parent has ended."""
 
 THE_RUN_ITSELF = "(the run itself)"
+TRACEBACK = "Traceback (most recent call last)"
 PR_SET_PDEATHSIG = 1
 LONGEST_MESSAGE = 300
 TIME_TO_END = 30.0
@@ -194,6 +195,9 @@ def run(job: Job, limit: float) -> Iterator[tuple[Key, str]]:
         yield (job.name, THE_RUN_ITSELF), f"It has not ended within {limit / 60:g} minutes."
     elif not job.report.exists() or (status != 0 and not failures):
         yield (job.name, THE_RUN_ITSELF), f"It has ended with exit status {status}, and names no test that failed."
+    for log in (job.log, *sorted(job.directory.glob("pabot_results/*/robot_stderr.out"))):
+        if not failures and TRACEBACK in log.read_text(encoding="utf-8", errors="replace"):
+            yield (job.name, THE_RUN_ITSELF), f"An exception has ended a thread, see {log.name}."
 
 
 def _exit_status(job: Job, command: list[str], limit: float, temporary: Path) -> int | None:

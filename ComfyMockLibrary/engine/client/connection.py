@@ -126,8 +126,8 @@ class Connection:
     def close(self, code: int, patience: Patience) -> None:
         """Closes with a close frame and waits, within the patience, for the server's."""
         self._wire.patience = patience
-        self._socket.send_close(code)
         with suppress(Lost, Abandoned):
+            self._socket.send_close(code)
             for _ in self.receive():
                 pass  # too late for anybody
         self.drop()

@@ -133,13 +133,14 @@ class _PatientCalls:
     def _patiently(self, call: Callable[..., Any], event: int, *arguments: Any) -> Any:
         sending = Patience(SEND_TIMEOUT) if event == selectors.EVENT_WRITE else None
         while True:
-            if self.patience is not None:
+            if self.patience is not None and sending is None:
                 self.patience.check()  # here too, as data that never ends never makes it wait
             try:
                 return call(*arguments)
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError) as missing:
                 wanted = _wanted_event(missing, event)
                 if self.patience is not None:
+                    self.patience.check()  # not before a send: what need not wait is sent, as a last close frame is
                     self.patience.wait(self, wanted)  # type: ignore[arg-type]
                 elif sending is not None:
                     self._wait_for_reader(wanted, sending)

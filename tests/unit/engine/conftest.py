@@ -20,6 +20,7 @@ from engine_helpers import LAUNCHERS, ScriptedServer, eventually, finished
 
 from ComfyMockLibrary.engine import client_process, launchers
 from ComfyMockLibrary.engine.client.comfy_client import ClientOptions, ComfyClient
+from ComfyMockLibrary.engine.client.wire import Wakeup
 from ComfyMockLibrary.engine.servers import ServerManager
 
 if TYPE_CHECKING:
@@ -63,6 +64,14 @@ def nothing_is_left(warmed_up: None) -> Iterator[None]:
 def _running() -> tuple[set[threading.Thread], int, set[psutil.Process]]:
     me = psutil.Process()
     return set(threading.enumerate()), me.num_fds(), set(me.children(recursive=True))
+
+
+@pytest.fixture
+def wakeup() -> Iterator[Wakeup]:
+    """Wakes what waits for a socket."""
+    wakeup = Wakeup()
+    yield wakeup
+    wakeup.close()
 
 
 @pytest.fixture

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import struct
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,7 +30,7 @@ from engine_helpers import (
 
 from ComfyMockLibrary.engine.client import wire
 from ComfyMockLibrary.engine.client.connection import Connection, Lost, OpenFailed
-from ComfyMockLibrary.engine.client.wire import Abandoned, Patience, Wakeup
+from ComfyMockLibrary.engine.client.wire import Abandoned, Patience
 from ComfyMockLibrary.engine.deadline import now, pause
 from ComfyMockLibrary.engine.endpoint import Endpoint
 
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from engine_helpers import Script, ScriptedServer
+
+    from ComfyMockLibrary.engine.client.wire import Wakeup
 
 
 def sending(*parts: bytes, then: Callable[[Peer], object] = Peer.frames) -> Callable[[Peer], object]:
@@ -163,16 +168,13 @@ def test_an_upgrade_that_is_not_answered_to_its_end_is_given_up_at_the_deadline(
 
 
 @pytest.mark.parametrize("behave", SLOW)
-def test_an_upgrade_that_nobody_wants_any_more_ends_at_once(script: Script, behave: Callable[[Peer], object]) -> None:
-    wakeup = Wakeup()
+def test_an_upgrade_that_nobody_wants_any_more_ends_at_once(
+    script: Script, wakeup: Wakeup, behave: Callable[[Peer], object]
+) -> None:
     server = script(lambda peer: (wakeup.set(), behave(peer)))
-    try:
-        patience = Patience(PATIENCE * 5, wakeup, lambda: not server.upgrades)
-        with pytest.raises(Abandoned):
-            finished(lambda: Connection.open(server.endpoint, "id", {}, patience))
-    finally:
-        server.close()
-        wakeup.close()
+    patience = Patience(PATIENCE * 5, wakeup, lambda: not server.upgrades)
+    with pytest.raises(Abandoned):
+        finished(lambda: Connection.open(server.endpoint, "id", {}, patience))
 
 
 def test_a_host_that_refuses_or_has_no_address_says_so() -> None:
@@ -309,6 +311,36 @@ def test_closing_says_the_code_and_waits_for_the_answer(script: Script, connect:
     finished(lambda: connect(server).close(1000, Patience(PATIENCE)))
     server.close()
     assert seen == [(CLOSE, struct.pack("!H", 1000))], "one close frame, and nothing after it"
+
+
+def nobody() -> bool:
+    """Whether anybody still wants it."""
+    return False
+
+
+def test_a_close_that_nobody_waits_for_says_the_code(
+    script: Script, connect: Callable[..., Connection], wakeup: Wakeup
+) -> None:
+    seen: list[tuple[int, bytes]] = []
+    server = script(lambda peer: (peer.upgrade(), seen.extend(peer.frames())))
+    connection = connect(server)
+    finished(lambda: connection.close(1000, Patience(PATIENCE * 5, wakeup, nobody)))
+    assert connection.fileno() == -1
+    server.close()
+    assert seen == [(CLOSE, struct.pack("!H", 1000))]
+
+
+def test_a_close_that_nobody_waits_for_does_not_wait_for_a_server_that_does_not_read(
+    script: Script, connect: Callable[..., Connection], wakeup: Wakeup
+) -> None:
+    over = threading.Event()
+    connection = connect(script(lambda peer: (peer.upgrade(), over.wait(PATIENCE))))
+    with socket.socket(fileno=os.dup(connection.fileno())) as same, suppress(BlockingIOError):
+        while True:
+            same.send(frame(PING, b"") * 10_000)
+    finished(lambda: connection.close(1000, Patience(PATIENCE * 5, wakeup, nobody)))
+    over.set()
+    assert connection.fileno() == -1
 
 
 def test_a_close_frame_is_answered_once(script: Script, connect: Callable[..., Connection]) -> None:

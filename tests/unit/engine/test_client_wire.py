@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def wakeup() -> Iterator[Wakeup]:
-    wakeup = Wakeup()
-    yield wakeup
-    wakeup.close()
-
-
-@pytest.fixture
 def cleanup() -> Iterator[ExitStack]:
     with ExitStack() as stack:
         yield stack
