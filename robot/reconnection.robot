@@ -144,10 +144,10 @@ Delays Grow As Configured
     [Documentation]    Delays are those of the strategy, cut at the longest, and are really waited.
     [Template]    Delays Should Be
     # strategy    base    longest    delays in seconds
-    constant    30 ms    1 s    0.03    0.03    0.03    0.03
-    linear    20 ms    1 s    0.02    0.04    0.06    0.08
+    constant    20 ms    1 s    0.02    0.02    0.02    0.02
+    linear    10 ms    1 s    0.01    0.02    0.03    0.04
     exponential    10 ms    1 s    0.01    0.02    0.04    0.08
-    exponential    20 ms    50 ms    0.02    0.04    0.05    0.05
+    exponential    10 ms    25 ms    0.01    0.02    0.025    0.025
 
 Close While Reconnecting
     [Documentation]    A client that is closed in the middle of it leaves no thread and no socket, and stays closed.

@@ -59,7 +59,9 @@ class ClientManager:
         client: Client
         with clear_refusals(f"The client {alias!r} cannot be made"):
             if own is None:
-                client = ComfyClient(endpoint, options, alias=alias, client_id=client_id, journal_file=file)
+                client = ComfyClient(
+                    endpoint, options, server=server, alias=alias, client_id=client_id, journal_file=file
+                )
             else:
                 client = CustomClient(own, endpoint, server=server, alias=alias, journal_file=file)
         self._clients[alias] = client

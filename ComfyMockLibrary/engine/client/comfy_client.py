@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ComfyMockLibrary.engine.endpoint import Endpoint
+    from ComfyMockLibrary.engine.servers import MockServer
 
 NORMAL_CLOSURE = 1000
 CLOSE_TIMEOUT = 0.5
@@ -90,12 +91,17 @@ class ComfyClient(Client):
         endpoint: Endpoint,
         options: ClientOptions | None = None,
         *,
+        server: MockServer | None = None,
         alias: str = "client",
         client_id: str | None = None,
         journal_file: Path | None = None,
     ) -> None:
-        """Makes a client, not connected yet. ``client_id`` is kept over all connections; left out, it is drawn."""
+        """Makes a client, not connected yet. ``client_id`` is kept over all connections; left out, it is drawn.
+
+        ``server`` is the mock server at the endpoint, if it is one of ours.
+        """
         self.endpoint = endpoint
+        self._server = server
         self.options = options or ClientOptions()
         self.alias = alias
         self.client_id = client_id or uuid.uuid4().hex
@@ -252,7 +258,12 @@ class ComfyClient(Client):
         def is_wanted() -> bool:
             return is_last or not self._is_closing()  # a close need not wait for what a reconnection waits for
 
-        connection.close(NORMAL_CLOSURE, Patience(CLOSE_TIMEOUT, self._wakeup, is_wanted))
+        timeout = 0.0 if is_last and self._stands_still() else CLOSE_TIMEOUT
+        connection.close(NORMAL_CLOSURE, Patience(timeout, self._wakeup, is_wanted))
+
+    def _stands_still(self) -> bool:
+        """Whether it is known that the server answers nothing."""
+        return self._server is not None and bool(self._server.lives) and self._server.is_frozen
 
     def _is_closing(self) -> bool:
         with self.journal:

@@ -92,7 +92,7 @@ def script() -> Iterator[Script]:
 @pytest.fixture
 def new_client(script: Script) -> Iterator[MakeClient]:
     """Makes clients, not connected yet; keywords go into their options, but for those that ``ComfyClient`` takes."""
-    own = ("alias", "client_id", "journal_file")
+    own = ("server", "alias", "client_id", "journal_file")
 
     with ExitStack() as stack:
 

@@ -10,6 +10,7 @@ import psutil
 import pytest
 from engine_helpers import PATIENCE, eventually, finished
 
+from ComfyMockLibrary.engine.client import comfy_client
 from ComfyMockLibrary.engine.client.backoff import Backoff
 from ComfyMockLibrary.engine.deadline import now
 from ComfyMockLibrary.engine.prompts import queue_prompt
@@ -37,7 +38,7 @@ def server(manager: ServerManager) -> MockServer:
 def connect(new_client: MakeClient) -> Callable[..., ComfyClient]:
     def connect(server: MockServer, **options: Any) -> ComfyClient:
         backoff = Backoff(BackoffStrategy.constant, base_delay=0.05)
-        client = new_client(server.endpoint, **{"backoff": backoff, "max_attempts": None, **options})
+        client = new_client(server.endpoint, server=server, **{"backoff": backoff, "max_attempts": None, **options})
         client.connect()
         eventually(lambda: client.is_connected)
         return client
@@ -229,3 +230,15 @@ def test_validation_tells_a_frozen_server_from_a_good_one(
     assert "no answer within 0.2 s" in str(finished(lambda: client.validate(0.2)))
     manager.thaw(server)
     assert client.validate(PATIENCE) is None
+
+
+def test_a_close_says_the_code_to_a_frozen_server_and_does_not_wait_for_its_answer(
+    manager: ServerManager, server: MockServer, connect: Callable[..., ComfyClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comfy_client, "CLOSE_TIMEOUT", 10 * PATIENCE)
+    client = connect(server, ping_interval=None)
+    manager.freeze(server)
+    finished(client.close)
+    manager.thaw(server)
+    eventually(lambda: records(server, "socket_closed"))
+    assert [(closed["code"], closed["closed_by"]) for closed in records(server, "socket_closed")] == [(1000, "client")]
