@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from mockserver.allocator import keep_freed_blocks
 from mockserver.app import make_app, prepare_app
 from mockserver.comfyui.catalog import bundled
 from mockserver.comfyui.ports import Ports
@@ -16,13 +19,16 @@ from mockserver.comfyui.server import ComfyServer
 from mockserver.control.api import make_control_app
 from mockserver.journal import Journal
 from mockserver.settings import parse_arguments
+from mockserver.startup import log_handler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 def rehearse() -> None:
-    """Makes what all lives share: node classes, routes, the parser of arguments."""
+    """Makes what all lives share: node classes, routes, the parser of arguments, and what log records need."""
+    keep_freed_blocks()
+    _record()
     bundled()
     for profile in PROFILES:
         server = _server("--profile", profile)
@@ -41,9 +47,17 @@ def rehearse_in_parts() -> Iterator[None]:
     yield
     asyncio.run(_set_up(control))
     yield
+    handler = log_handler(io.StringIO())
+    handler.handle(_record())
+    yield
     thread = threading.Thread(target=int)
     thread.start()
     thread.join()
+
+
+def _record() -> logging.LogRecord:
+    """With one argument: whether that is a mapping takes long to find out, but once only."""
+    return logging.LogRecord(__name__, logging.INFO, __file__, 0, "%s", ("",), None)
 
 
 def _server(*arguments: str) -> ComfyServer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import random
@@ -31,6 +32,7 @@ from mockserver.version import __version__
 
 if TYPE_CHECKING:
     import ssl
+    from typing import TextIO
 
     from mockserver.faults.faults import Faults
     from mockserver.faults.kinds import Fault
@@ -41,17 +43,13 @@ log = logging.getLogger("mockserver")
 
 def run(settings: Settings) -> int:
     """Runs one life to its end and returns its exit status."""
+    gc.disable()  # until it is ready: what a start makes stays
     if settings.seed is None:
         settings = replace(settings, seed=random.SystemRandom().randrange(1 << 32))
     keep_freed_blocks()
     if settings.kill_with_parent:
         lifeline.ask_for_death_with_parent()
-    logging.basicConfig(
-        level=settings.log_level,
-        stream=sys.stderr,
-        format="%(asctime)s.%(msecs)03d %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S",
-    )
+    logging.basicConfig(level=settings.log_level, handlers=[log_handler(sys.stderr)])
     if settings.meaningless:
         log.info("accepted, and without meaning here: %s", " ".join(settings.meaningless))
     try:
@@ -83,6 +81,13 @@ def run(settings: Settings) -> int:
         sys.stderr.write(f"The mock server cannot start: {failure}\n")
         return 1
     return 0
+
+
+def log_handler(stream: TextIO) -> logging.Handler:
+    """Writes a life's log."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d %(message)s", "%Y-%m-%d %H:%M:%S"))
+    return handler
 
 
 class _Life:
@@ -130,6 +135,8 @@ class _Life:
         self._warn_of_others(control_address)
         scenario = self._play_scenario()
         self._report_ready(f"http://{control_address}")
+        gc.freeze()
+        gc.enable()
         await self._stopping.wait()
 
         if scenario is not None:
