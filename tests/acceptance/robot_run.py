@@ -36,7 +36,7 @@ IMPOSSIBLE = re.compile(
 """Why a test of a suite may be skipped."""
 
 TRACEBACK = "Traceback (most recent call last)"
-"""What a thread prints that an exception has ended, which fails no test by itself."""
+"""What a thread or a server prints that an exception has surprised, which fails no test by itself."""
 
 LOOK_INTERVAL = 0.02
 
@@ -186,9 +186,8 @@ class RobotProcess:
         """What came of it, when it has ended."""
         output = self.directory / "results" / "output.xml"
         assert output.exists(), self.printed
-        hidden = [file.read_text(encoding="utf-8") for file in output.parent.glob("pabot_results/*/robot_stderr.out")]
-        printed = "\n".join([self.printed, *hidden])
-        assert TRACEBACK not in printed, printed
+        for printed in (self.printed, *map(Path.read_text, _hidden_logs(output.parent))):
+            assert TRACEBACK not in printed, printed
         result = ExecutionResult(output)
         collector = _Collector()
         result.visit(collector)
@@ -281,6 +280,12 @@ def _written(directory: Path, suites: str | Mapping[str, str]) -> Path:
         file.parent.mkdir(exist_ok=True)
         file.write_text(text, encoding="utf-8")
     return folder
+
+
+def _hidden_logs(results: Path) -> list[Path]:
+    """What a run's processes have printed elsewhere: those of pabot, and its mock servers."""
+    patterns = ("pabot_results/*/robot_stderr.out", "comfymock/**/*-life-*.log")
+    return [file for pattern in patterns for file in results.glob(pattern)]
 
 
 def _mark_of(process: psutil.Process) -> str | None:
