@@ -37,7 +37,7 @@ def test_all_suites_pass_side_by_side_from_elsewhere(tmp_path: Path) -> None:
     run = run_robot(
         tmp_path,
         SUITES,
-        *("--processes", "4", "--pabotlibport", "0"),
+        *("--processes", "4", "--no-pabotlib"),
         module="pabot.pabot",
         environment={"PATH": os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])},
         timeout=LONGEST_RUN,

@@ -151,7 +151,7 @@ def all_suites() -> Iterator[float]:
 
 def all_suites_side_by_side() -> Iterator[float]:
     """pabot --processes 4 robot"""
-    yield from _suite_runs("pabot.pabot", "robot", "--processes", "4", "--pabotlibport", "0")
+    yield from _suite_runs("pabot.pabot", "robot", "--processes", "4", "--no-pabotlib")
 
 
 class Row(NamedTuple):

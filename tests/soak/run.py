@@ -140,7 +140,7 @@ class Soak:
         if arguments.suites:
             folder = directory / "suites"
             options = (
-                f"--processes {processes} --pabotlibport 0 --randomize all:{order} --loglevel DEBUG --xunit xunit.xml"
+                f"--processes {processes} --no-pabotlib --randomize all:{order} --loglevel DEBUG --xunit xunit.xml"
             )
             command = ["pabot.pabot", *options.split(), "--outputdir", str(folder), *arguments.suites]
             yield Job("suites", command, folder, folder / "xunit.xml")
