@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ComfyMockLibrary.engine.client.wire import Patience, open_connection
+from ComfyMockLibrary.engine.client.wire import Abandoned, Patience, open_connection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ class Answer:
         """The body as JSON. Raises HttpError if it is none."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise HttpError(f"the answer is no JSON: {self.body[:80]!r}") from None
 
 
@@ -62,7 +62,9 @@ def ask(
             return Answer(response.status, response.read(), headers)
     except TimeoutError:
         raise HttpError(f"{what}: no answer within {patience.deadline.timeout:g} s") from None
-    except (OSError, http.client.HTTPException, ValueError) as failure:  # ValueError: headers that HTTP cannot carry
+    except Abandoned:
+        raise
+    except Exception as failure:  # also lengths that no memory has, and headers that HTTP cannot carry
         raise HttpError(f"{what}: {failure or type(failure).__name__}") from failure
     finally:
         connection.close()

@@ -65,7 +65,7 @@ class RecordFile:
         self._file.close()
 
     def _append(self, at: float, kind: str, fields: Mapping[str, Any]) -> None:
-        line = json.dumps({"at": at, "kind": kind, **fields}, default=_described).encode() + b"\n"
+        line = _line({"at": at, "kind": kind, **fields})
         try:
             rest = line
             while rest:  # a disk that is nearly full takes a part
@@ -86,6 +86,25 @@ def shown(path: Path) -> str:
     """A path as people see it: from the working directory, if it lies below."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    try:
+        text = json.dumps(record, default=_described)
+    except (TypeError, ValueError, RecursionError):  # keys that are no text, cycles, too deep
+        text = json.dumps({name: _shallow(value) for name, value in record.items()}, default=_described)
+    return text.encode() + b"\n"
+
+
+def _shallow(value: object) -> object:
+    """A value, and those of a dictionary, without what is deeper."""
+    if isinstance(value, dict):
+        return {str(name): f"<{type(each).__name__}>" if _is_deep(each) else each for name, each in value.items()}
+    return f"<{type(value).__name__}>" if _is_deep(value) else value
+
+
+def _is_deep(value: object) -> bool:
+    return isinstance(value, dict | list | tuple)
 
 
 def _described(value: object) -> str:

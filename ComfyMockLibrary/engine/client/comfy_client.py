@@ -17,7 +17,7 @@ from ComfyMockLibrary.engine.client.connection import ABNORMAL_CLOSURE, Connecti
 from ComfyMockLibrary.engine.client.heartbeat import Heartbeat
 from ComfyMockLibrary.engine.client.polling import Polling
 from ComfyMockLibrary.engine.client.state import Action, ConnectionMachine, Drop, Emit, Open, Stop
-from ComfyMockLibrary.engine.client.wire import Abandoned, Patience, Selector, Wakeup
+from ComfyMockLibrary.engine.client.wire import LONGEST_WAIT, Abandoned, Patience, Selector, Wakeup
 from ComfyMockLibrary.engine.deadline import now
 from ComfyMockLibrary.engine.http import HttpError, ask_json
 from ComfyMockLibrary.engine.journal import Event, EventJournal
@@ -147,7 +147,7 @@ class ComfyClient(Client):
         """Starts to connect and returns at once. Raises ValueError if the client is at it already or closed."""
         with self.journal:
             self._apply(self._machine.connect())
-            if self._thread is None:
+            if not self._has_thread:
                 self._thread = threading.Thread(target=self._run, name=f"ComfyClient {self.alias}", daemon=True)
                 self._thread.start()
 
@@ -167,14 +167,26 @@ class ComfyClient(Client):
             return bool(actions)
 
     def close(self) -> None:
-        """Closes the connection and ends thread, timers and sockets, whatever the client is doing."""
+        """Closes the connection and ends thread, timers and sockets, whatever the client is doing.
+
+        Interrupted, it can be called again.
+        """
         with self.journal:
             self._apply(self._machine.close())
-        if self._thread is None:
+            if not self._is_closing():  # interrupted before it was told
+                self._work += [Drop(), Stop()]
+        self._wakeup.set()
+        if not self._has_thread:
             self._wakeup.close()
         elif self._thread is not threading.current_thread():
+            assert self._thread is not None
             self._thread.join()
         self.journal.close()
+
+    @property
+    def _has_thread(self) -> bool:
+        """Whether its thread has begun: there may be no room for one, or its start was interrupted."""
+        return self._thread is not None and self._thread.ident is not None
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -206,6 +218,17 @@ class ComfyClient(Client):
 
     def _run(self) -> None:
         """The client's thread."""
+        try:
+            self._work_off()
+        except BaseException as failure:
+            with self.journal:
+                self._apply(self._machine.close(f"the client has failed: {failure!r}"))
+            raise
+        finally:
+            self._drop()
+            self._wakeup.close()
+
+    def _work_off(self) -> None:
         while True:
             work = self._work.popleft() if self._work else None
             if isinstance(work, Open):
@@ -218,7 +241,6 @@ class ComfyClient(Client):
                 break
             else:
                 self._wait_for_something()
-        self._wakeup.close()
 
     def _open(self, number: int) -> None:
         def is_wanted() -> bool:
@@ -274,7 +296,7 @@ class ComfyClient(Client):
             return
         try:
             self.options.on_failure(event)
-        except Exception as failure:  # noqa: BLE001 - the user's code must not end the client's thread
+        except BaseException as failure:  # noqa: BLE001 - the user's code must not end the client's thread
             self.journal.append("callback_failed", "client", {"error": repr(failure)}, None)
 
     def _wait_for_something(self) -> None:
@@ -283,8 +305,8 @@ class ComfyClient(Client):
             selector.register(self._wakeup, selectors.EVENT_READ)
             if connection is not None:
                 selector.register(connection, selectors.EVENT_READ)
-            due_in = self._next_due() - now()
-            ready = {key.fileobj for key, _ in selector.select(None if due_in == float("inf") else max(0.0, due_in))}
+            due_in = max(0.0, self._next_due() - now())
+            ready = {key.fileobj for key, _ in selector.select(min(due_in, LONGEST_WAIT))}
         if self._wakeup in ready:
             self._wakeup.clear()
         if connection is not None:
@@ -309,10 +331,11 @@ class ComfyClient(Client):
     def _receive(self, connection: Connection) -> None:
         received_before = connection.bytes_received
         try:
-            for message in connection.receive():
+            # Not wanted any more when there is work: a server that never falls silent must not hold that up.
+            for message in connection.receive(lambda: bool(self._work)):
                 self._record(message)
                 if self._work:
-                    return  # not wanted any more: a server that never falls silent must not hold that up
+                    return
         except Lost as lost:
             self._lose(connection, lost)
             return

@@ -13,7 +13,7 @@ from websocket import ABNF
 from ComfyMockLibrary.engine.client.wire import Abandoned, Patience, TlsWireSocket, WireSocket, open_connection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ComfyMockLibrary.engine.endpoint import Endpoint
 
@@ -61,6 +61,8 @@ class Connection:
         self._wire = wire
         headers = socket.getheaders() or {}
         self.life_id: str | None = headers.get(LIFE_HEADER)
+        self._complete_at = wire.bytes_received
+        """How many bytes had come when nothing was incomplete."""
 
     @classmethod
     def open(cls, endpoint: Endpoint, client_id: str, headers: Mapping[str, str], patience: Patience) -> Connection:
@@ -80,8 +82,10 @@ class Connection:
             raise OpenFailed(f"upgrade refused with status {refused.status_code}") from refused
         except websocket.WebSocketTimeoutException:
             raise OpenFailed(f"upgrade not answered within {patience.deadline.timeout:g} s") from None
-        except (websocket.WebSocketException, OSError, ValueError) as failure:
-            raise OpenFailed(f"upgrade failed: {failure}") from failure
+        except Abandoned:
+            raise
+        except Exception as failure:  # what websocket-client and http.cookies make of strange answers is no promise
+            raise OpenFailed(f"upgrade failed: {failure or type(failure).__name__}") from failure
         wire.patience = None
         return cls(socket, wire)
 
@@ -94,8 +98,12 @@ class Connection:
         """Everything that has come from the server: proof of life."""
         return self._wire.bytes_received
 
-    def receive(self) -> Iterator[str | bytes]:
-        """The messages that have come, without waiting for more. Raises Lost when there will be none."""
+    def receive(self, is_over: Callable[[], bool] = lambda: False) -> Iterator[str | bytes]:
+        """The messages that have come, without waiting for more, until it ``is_over``: what comes may never end.
+
+        Raises Lost when there will be none.
+        """
+        self._wire.is_over = lambda: is_over() or self._bytes_of_message > MAX_MESSAGE_BYTES
         while True:
             try:
                 opcode, frame = self._socket.recv_data_frame(control_frame=True)
@@ -108,6 +116,8 @@ class Connection:
                 raise Lost(1002, "", f"protocol error: {violation}") from violation
             except OSError as failure:
                 raise Lost(ABNORMAL_CLOSURE, "", str(failure)) from failure
+            if self._socket.cont_frame.cont_data is None:
+                self._complete_at = self._wire.bytes_received
             if opcode == ABNF.OPCODE_TEXT:
                 yield frame.data.decode()
             elif opcode == ABNF.OPCODE_BINARY:
@@ -142,10 +152,17 @@ class Connection:
         except (websocket.WebSocketException, OSError) as failure:
             raise Lost(ABNORMAL_CLOSURE, "", f"sending failed: {failure}") from failure
 
+    @property
+    def _bytes_of_message(self) -> int:
+        """How many have come of the message that is incomplete."""
+        return self._wire.bytes_received - self._complete_at
+
     def _refuse_monsters(self) -> None:
         announced = self._socket.frame_buffer.length
         if announced is not None and announced > MAX_MESSAGE_BYTES:
             raise Lost(1009, "", f"message of {announced} bytes announced")
+        if self._bytes_of_message > MAX_MESSAGE_BYTES:
+            raise Lost(1009, "", f"message of more than {MAX_MESSAGE_BYTES} bytes")
 
 
 def _lost_by_close_frame(payload: bytes) -> Lost:

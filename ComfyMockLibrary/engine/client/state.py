@@ -111,13 +111,13 @@ class ConnectionMachine:
         self._enter(ConnectionState.disconnected)
         return [Emit("reconnection_aborted", {"attempts": self._attempt})]
 
-    def close(self) -> list[Action]:
-        """The user is done with the client."""
+    def close(self, cause: str = "closed by the client") -> list[Action]:
+        """The user is done with the client, or it can't go on."""
         if self.closed:
             return []
         actions = self.abort()
         if self.state is ConnectionState.connected:
-            actions = self._lose({"code": 1000, "reason": "", "cause": "closed by the client"})
+            actions = self._lose({"code": 1000, "reason": "", "cause": cause})
         if self.state is not ConnectionState.disconnected:
             self._enter(ConnectionState.disconnected)
         self.closed = True

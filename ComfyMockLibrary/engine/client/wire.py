@@ -30,6 +30,9 @@ SEND_TIMEOUT = 5.0
 """Seconds that a send may wait for a peer that does not read. A frame may be half written then: give it up."""
 
 
+LONGEST_WAIT = 3600.0
+"""Seconds of one wait of many: the system counts them in milliseconds, in 32 bits."""
+
 Selector: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 """One that needs no descriptor of its own: without any left, a client still waits, and notices what it loses."""
 
@@ -92,7 +95,7 @@ class Patience:
                 selector.register(self._wakeup, selectors.EVENT_READ)
             while True:
                 remaining = self.deadline.remaining
-                ready = {key.fileobj for key, _ in selector.select(remaining)}
+                ready = {key.fileobj for key, _ in selector.select(min(remaining, LONGEST_WAIT))}
                 if self._wakeup in ready and self._wakeup is not None:
                     self._wakeup.clear()
                     if self._is_wanted is not None and not self._is_wanted():
@@ -108,6 +111,9 @@ class _PatientCalls:
 
     patience: Patience | None = None
     """How long a receive waits for data; None: not at all, it raises TimeoutError when there is none."""
+
+    is_over: Callable[[], bool] | None = None
+    """Whether a receive without patience is to find nothing more, although there may be data."""
 
     bytes_received = 0
 
@@ -133,8 +139,8 @@ class _PatientCalls:
     def _patiently(self, call: Callable[..., Any], event: int, *arguments: Any) -> Any:
         sending = Patience(SEND_TIMEOUT) if event == selectors.EVENT_WRITE else None
         while True:
-            if self.patience is not None and sending is None:
-                self.patience.check()  # here too, as data that never ends never makes it wait
+            if sending is None:
+                self._check()  # here too, as data that never ends never makes it wait
             try:
                 return call(*arguments)
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError) as missing:
@@ -145,13 +151,23 @@ class _PatientCalls:
                 elif sending is not None:
                     self._wait_for_reader(wanted, sending)
                 else:
-                    raise TimeoutError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+                    raise _nothing() from None
+
+    def _check(self) -> None:
+        if self.patience is not None:
+            self.patience.check()
+        elif self.is_over is not None and self.is_over():
+            raise _nothing()
 
     def _wait_for_reader(self, event: int, patience: Patience) -> None:
         try:
             patience.wait(self, event)  # type: ignore[arg-type]
         except TimeoutError:  # which websocket-client would take for a lack of data
             raise ConnectionAbortedError(errno.ECONNABORTED, "the server does not read") from None
+
+
+def _nothing() -> TimeoutError:
+    return TimeoutError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 def _wanted_event(missing: OSError, event: int) -> int:

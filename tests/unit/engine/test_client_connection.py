@@ -28,6 +28,7 @@ from engine_helpers import (
     serve,
 )
 
+from ComfyMockLibrary.engine.client import connection as connection_module
 from ComfyMockLibrary.engine.client import wire
 from ComfyMockLibrary.engine.client.connection import Connection, Lost, OpenFailed
 from ComfyMockLibrary.engine.client.wire import Abandoned, Patience
@@ -130,6 +131,7 @@ def test_a_server_without_lives_has_no_life_id(script: Script, connect: Callable
         (lambda peer: peer.send(peer.upgrade_answer().replace(b"Accept: ", b"Accept: x")), "upgrade failed: "),
         (lambda peer: peer.send(peer.upgrade_answer().replace(b": websocket", b": other")), "upgrade failed: "),
         (lambda peer: peer.send(b"HTTP/1.1 403 No\r\nContent-Length: x\r\n\r\n"), "upgrade failed: "),
+        (lambda peer: peer.send(peer.upgrade_answer("Set-Cookie: a/b=1")), "upgrade failed: "),
     ],
 )
 def test_a_refused_upgrade_says_why(script: Script, behave: Callable[[Peer], object], message: str) -> None:
@@ -273,6 +275,36 @@ def test_every_way_of_losing_a_connection_is_noticed_and_named(
     assert expected["code"] == facts["code"]
     assert expected.get("reason", "") == facts["reason"]
     assert expected.get("cause", "") in facts["cause"]
+
+
+def test_a_message_in_pieces_that_never_end_is_given_up(
+    script: Script, connect: Callable[..., Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "MAX_MESSAGE_BYTES", 1000)
+    frames = [frame(PONG, b"x" * 100) for _ in range(20)] + [frame(TEXT, b"news"), frame(TEXT, b"x", fin=False)]
+
+    def behave(peer: Peer) -> None:
+        peer.upgrade()
+        peer.send(b"".join(frames))
+        while True:
+            peer.send(frame(CONTINUATION, b"x" * 100, fin=False) * 100)
+
+    connection = connect(script(behave))
+    assert messages_of(connection, 1) == ["news"], "what stands between messages does not count"
+    assert loss_of(connection) == {"code": 1009, "reason": "", "cause": "message of more than 1000 bytes"}
+
+
+def test_a_receive_that_is_over_leaves_the_rest_for_the_next(
+    script: Script, connect: Callable[..., Connection]
+) -> None:
+    texts = [str(number) for number in range(5)]
+    data = b"".join(frame(TEXT, text.encode()) for text in texts)
+    connection = connect(script(sending(data, then=Peer.wait_for_end)))
+    found: list[str | bytes] = []
+    eventually(lambda: found.extend(connection.receive(lambda: bool(found))) or found)
+    assert found == texts[:1]
+    assert list(connection.receive(lambda: True)) == []
+    assert messages_of(connection, 4) == texts[1:]
 
 
 def test_a_close_frame_counts_even_if_it_cannot_be_answered(script: Script, connect: Callable[..., Connection]) -> None:

@@ -13,8 +13,10 @@ import pytest
 from engine_helpers import (
     BINARY,
     CLOSE,
+    CONTINUATION,
     PATIENCE,
     PING,
+    PONG,
     TEXT,
     Peer,
     Script,
@@ -369,16 +371,27 @@ def stay_connected_to_the_dead(script: Script, make: Callable[..., ComfyClient])
     return connected(make(script(lambda peer: (peer.upgrade(), peer.wait_for_end())).endpoint))
 
 
-def stay_connected_to_a_flood(script: Script, make: Callable[..., ComfyClient]) -> ComfyClient:
-    def flood(peer: Peer) -> None:
-        peer.upgrade()
-        many = message("news") * 2_000
-        while True:
-            peer.send(many)
+def staying_connected_to_a_flood(
+    name: str, many: bytes, first: bytes = b""
+) -> Callable[[Script, Callable[..., ComfyClient]], ComfyClient]:
+    """Of frames, or of one that does not end."""
 
-    client = connected(make(script(flood).endpoint))
-    when(client, "news")
-    return client
+    def stay(script: Script, make: Callable[..., ComfyClient]) -> ComfyClient:
+        flows = threading.Event()
+
+        def flood(peer: Peer) -> None:
+            peer.upgrade()
+            peer.send(first)
+            while True:
+                peer.send(many)
+                flows.set()
+
+        client = connected(make(script(flood).endpoint))
+        assert flows.wait(PATIENCE)
+        return client
+
+    stay.__name__ = f"stay_connected_to_a_flood_of_{name}"
+    return stay
 
 
 def stay_in_delay(script: Script, make: Callable[..., ComfyClient]) -> ComfyClient:
@@ -415,12 +428,28 @@ def stay_failed(script: Script, make: Callable[..., ComfyClient]) -> ComfyClient
     return client
 
 
+def interrupt(_client: ComfyClient) -> Any:
+    """As by Ctrl-C, or at the timeout of a test."""
+    raise KeyboardInterrupt
+
+
+def no_thread(_thread: threading.Thread) -> None:
+    """What Python says when the system has no room for one."""
+    raise RuntimeError("can't start new thread")
+
+
 def stay_new(script: Script, make: Callable[..., ComfyClient]) -> ComfyClient:
     return make(script().endpoint)
 
 
 TRYING = [stay_connecting, stay_in_delay, stay_in_attempt, stay_in_poll]
-CONNECTED = [stay_connected, stay_connected_to_the_dead, stay_connected_to_a_flood]
+FLOODS = [
+    staying_connected_to_a_flood("messages", message("news") * 2_000),
+    staying_connected_to_a_flood("pongs", frame(PONG) * 50_000),
+    staying_connected_to_a_flood("pieces", frame(CONTINUATION, fin=False) * 50_000, frame(TEXT, b"x", fin=False)),
+    staying_connected_to_a_flood("a_frame", b"x" * 100, frame(TEXT, announced=1 << 28)),
+]
+CONNECTED = [stay_connected, stay_connected_to_the_dead, *FLOODS]
 ALL = [*TRYING, *CONNECTED, stay_failed, stay_new]
 
 
@@ -453,6 +482,56 @@ class TestEndings:
             with pytest.raises(ValueError, match=r"closed|never been connected"):
                 again()
         assert len(names(client)) == len([event for event in client.journal.since(0) if event.source == "client"])
+
+    @pytest.mark.parametrize("stay", [stay_connected, stay_connecting, stay_new])
+    @pytest.mark.parametrize("moment", ["_apply", "_has_thread"])
+    def test_a_close_that_was_interrupted_can_be_called_again(
+        self,
+        script: Script,
+        make: Callable[..., ComfyClient],
+        stay: Callable[..., ComfyClient],
+        monkeypatch: pytest.MonkeyPatch,
+        moment: str,
+    ) -> None:
+        client = stay(script, make)
+        with monkeypatch.context() as patch:
+            patch.setattr(ComfyClient, moment, property(interrupt))
+            with pytest.raises(KeyboardInterrupt):
+                client.close()
+        finished(client.close)
+        assert not threads_of(client)
+        assert client.state is ConnectionState.disconnected
+
+    def test_a_client_for_which_there_is_no_thread_can_be_closed(
+        self, script: Script, make: Callable[..., ComfyClient], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        client = make(script(serve).endpoint)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_thread)
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                client.connect()
+        finished(client.close)
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    @pytest.mark.parametrize("stay", [stay_connected, stay_in_delay])
+    def test_a_client_whose_thread_fails_says_so_and_leaves_nothing(
+        self,
+        script: Script,
+        make: Callable[..., ComfyClient],
+        stay: Callable[..., ComfyClient],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        client = stay(script, make)
+        was_connected = client.is_connected
+        monkeypatch.setattr(client, "_wait_for_something", lambda: {}["nothing"])
+        client._wakeup.set()
+        eventually(lambda: not threads_of(client))
+        assert client.state is ConnectionState.disconnected
+        last = [event for event in client.journal.since(0) if event.source == "client"][-1]
+        if was_connected:
+            assert last.data["cause"] == "the client has failed: KeyError('nothing')"
+        else:
+            assert last.name == "reconnection_aborted"
 
     @pytest.mark.parametrize("stay", TRYING)
     def test_aborting_ends_all_attempts(
@@ -622,6 +701,13 @@ class TestHeartbeat:
 
         client = connected(new_client(script(behave).endpoint, ping_interval=0.05, pong_timeout=1.5))
         assert when(client, "disconnected").data["cause"] != "no pong within 1.5 s"
+
+    def test_a_month_between_pings_is_not_too_long(self, script: Script, new_client: MakeClient) -> None:
+        month = 31 * 24 * 3600.0
+        client = connected(new_client(script(serve, serve).endpoint, ping_interval=month, connect_timeout=month))
+        client.reconnect()
+        when(client, "reconnected")
+        assert ClientPause(client, 0.1).names == []
 
     def test_without_pings_a_silent_server_stays(self, script: Script, new_client: MakeClient) -> None:
         server = script(lambda peer: (peer.upgrade(), peer.wait_for_end()))

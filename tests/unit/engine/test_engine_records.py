@@ -63,6 +63,30 @@ def test_each_event_is_a_line_at_once(tmp_path: Path, request: pytest.FixtureReq
     assert records[2]["data"] == {"text": "a\nb\u2028\ud800", "nested": {"list": [None, 1.5]}}
 
 
+def test_what_json_cannot_hold_is_left_out_of_the_file_alone(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    path = tmp_path / "a.journal.jsonl"
+    journal = EventJournal("alice", "id-1", path)
+    request.addfinalizer(journal.close)
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    deep: list[Any] = []
+    for _ in range(sys.getrecursionlimit()):
+        deep = [deep]
+    events = [
+        journal.append("own", "server", data, None)
+        for data in ({(1, 2): "pair", "n": 1}, {"cycle": cycle, "n": 1}, {"deep": deep, "n": 1}, {"set": {1}})
+    ]
+    _, *records = records_of(path)
+    assert [record["data"] for record in records] == [
+        {"(1, 2)": "pair", "n": 1},
+        {"cycle": "<list>", "n": 1},
+        {"deep": "<list>", "n": 1},
+        {"set": "{1}"},
+    ]
+    assert events[2].data["deep"] is deep
+    assert journal.lost is None
+
+
 def test_events_after_the_end_of_the_file_are_kept_in_memory(tmp_path: Path) -> None:
     journal = EventJournal("alice", "id-1", tmp_path / "a.jsonl")
     journal.close()
