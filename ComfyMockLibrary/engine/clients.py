@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ComfyMockLibrary.engine.client.client import Client
@@ -105,16 +106,22 @@ class ClientManager:
         return previous
 
     def close_client(self, client: Client) -> None:
-        """Closes a client and forgets it."""
-        client.close()
+        """Closes a client and forgets it, also one of the user's own that fails to close."""
+        try:
+            client.close()
+        finally:
+            self._forget(client)
+
+    def close(self) -> None:
+        """Closes all clients, the latest first, whatever becomes of the others."""
+        with ExitStack() as stack:
+            for client in self.clients:
+                stack.callback(self.close_client, client)
+
+    def _forget(self, client: Client) -> None:
         if client.journal.file in self._files:
             self._files[client.journal.file] = now()
         self._clients.pop(client.alias, None)
         self._servers.pop(client.alias, None)
         if self._current is client:
             self._current = next(reversed(self._clients.values()), None)
-
-    def close(self) -> None:
-        """Closes all clients, the latest first."""
-        for client in reversed(self.clients):
-            self.close_client(client)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from ComfyMockLibrary.engine import launchers
@@ -338,9 +338,10 @@ class ProxyManager:
         proxy.close()
 
     def close(self) -> None:
-        """Ends all proxies, the latest first."""
-        for proxy in reversed(self.proxies):
-            self.close_proxy(proxy)
+        """Ends all proxies, the latest first, whatever becomes of the others."""
+        with ExitStack() as stack:
+            for proxy in self.proxies:
+                stack.callback(self.close_proxy, proxy)
 
     def _keep(self, proxy: NetworkProxy) -> NetworkProxy:
         self._proxies[proxy.alias] = proxy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -196,8 +197,9 @@ class ClientKeywords(Component):
 
         Without clients it does nothing.
         """
-        for client in reversed(self.session.clients.clients):
-            self._close(client)
+        with ExitStack() as stack:
+            for client in self.session.clients.clients:
+                stack.callback(self._close, client)
 
     @keyword(tags=["Client", "Getter"])
     def get_connection_state(self, client: ComfyClient | None = None) -> str:
@@ -297,9 +299,11 @@ class ClientKeywords(Component):
         self.session.waits(target).should_not_be_valid(self.session.timeout_or(timeout))
 
     def _close(self, client: Client) -> None:
-        client.close()
-        self.session.log.write_news()  # while the client is known
-        self.session.clients.close_client(client)
+        try:
+            client.close()
+            self.session.log.write_news()  # while the client is known
+        finally:
+            self.session.clients.close_client(client)
 
     def run_failure_keywords(self) -> None:
         """Runs the ``on_failure`` keyword of each client that has given up since the last look, in the main thread."""

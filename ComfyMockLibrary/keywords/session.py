@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -189,30 +189,34 @@ class Session:
         self._close(ending)
 
     def close(self) -> None:
-        """Closes everything."""
-        self.outages.close()
-        self.clients.close()
-        self.processes.close()
-        self.proxies.close()
-        if self._servers is not None:
-            self._servers.close()
+        """Closes everything, as far as it can be."""
         self._opened = []
         self._faults = []
+        with ExitStack() as stack:
+            if self._servers is not None:
+                stack.callback(self._servers.close)
+            stack.callback(self.proxies.close)
+            stack.callback(self.processes.close)
+            stack.callback(self.clients.close)
+            stack.callback(self.outages.close)
 
     def _close(self, resources: list[Resource]) -> None:
+        """Closes the latest first, and what others need after them. One that fails to close holds up no other."""
         self._opened = [(scope, known) for scope, known in self._opened if known not in resources]
-        for client in reversed(self.clients.clients):
-            if client in resources:
-                self.clients.close_client(client)
-        for process in reversed(self.processes.processes):
-            if process in resources:
-                self.processes.close_process(process, self.shutdown_timeout_or(None))
-        for proxy in reversed(self.proxies.proxies):
-            if proxy in resources:
-                self.proxies.close_proxy(proxy)
-        for server in reversed(self.known_servers):
-            if server in resources:
-                self.servers.close_server(server, self.shutdown_timeout_or(None))
+        timeout = self.shutdown_timeout_or(None)
+        with ExitStack() as stack:
+            for server in self.known_servers:
+                if server in resources:
+                    stack.callback(self.servers.close_server, server, timeout)
+            for proxy in self.proxies.proxies:
+                if proxy in resources:
+                    stack.callback(self.proxies.close_proxy, proxy)
+            for process in self.processes.processes:
+                if process in resources:
+                    stack.callback(self.processes.close_process, process, timeout)
+            for client in self.clients.clients:
+                if client in resources:
+                    stack.callback(self.clients.close_client, client)
 
     @staticmethod
     def _end_faults(target: MockServer | NetworkProxy, faults: list[Fault]) -> None:

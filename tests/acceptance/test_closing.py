@@ -306,3 +306,40 @@ Library        ComfyMockLibrary    {arguments}
 Suite Setup    {setup}
 
 {section}{tests}{LOOKING}{keywords}"""
+
+
+def test_a_client_of_the_users_own_that_fails_to_close_holds_up_nothing(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "class Own:\n"
+        "    def connect(self, url, on_event):\n"
+        "        on_event('connected')\n\n"
+        "    def close(self):\n"
+        "        raise OSError('is closed already')\n",
+        encoding="utf-8",
+    )
+    run = run_robot(
+        tmp_path,
+        suite(
+            """
+First
+    Start Mock Server    alias=a
+    Start Network Proxy
+    Connect Client    client=own.Own    alias=mine
+    Connect Client    a    alias=ours
+    Remember The Server
+
+Second
+    Remembered Server Should Be Gone
+    No Client Should Be Left
+    Start Mock Server    alias=a
+    Connect Client    client=own.Own    alias=mine
+    Run Keyword And Expect Error    OSError: is closed already    Close Client
+    Connect Client    a    alias=mine
+"""
+        ),
+        "--pythonpath",
+        str(tmp_path),
+    )
+
+    run.should_have_passed()
+    assert [error for error in run.errors if "is closed already" in error]
