@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ComfyMockLibrary.engine.endpoint import Endpoint
-    from ComfyMockLibrary.engine.servers import MockServer
+    from ComfyMockLibrary.engine.servers import Life, MockServer
 
 OnEvent = Callable[..., None]
 """``on_event(name)`` or ``on_event(name, data)``, from any thread."""
@@ -127,7 +127,8 @@ class CustomClient(Client):
         with self.journal:
             if not self.is_connected or self._server is None or not self._server.lives:
                 return None
-            return self._server.life_id if self._states[-1][2] >= self._beginning_of_life() else None
+            life = self._server.life
+            return life.life_id if self._states[-1][2] >= self._beginning_of(life) else None
 
     @property
     def is_idle(self) -> bool:
@@ -193,10 +194,8 @@ class CustomClient(Client):
             raise ValueError(f"The client '{self.alias}' ({type(self.own).__name__}) has no method {method}().")
         return found  # type: ignore[no-any-return]
 
-    def _beginning_of_life(self) -> float:
-        """When the life that runs began: a moment after the one before it had ended, before it could be reached."""
-        assert self._server is not None
-        life = self._server.life
+    def _beginning_of(self, life: Life) -> float:
+        """When a life began: a moment after the one before it had ended, before it could be reached."""
         if life.life_id not in self._began:
             records = JournalFile(life.journal_file).news()
             self._began[life.life_id] = float(records[0]["at"]) if records else 0.0
