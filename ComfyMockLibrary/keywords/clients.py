@@ -74,7 +74,8 @@ class ClientKeywords(Component):
           - ``strategy``: How the delay grows from attempt to attempt.
           - ``jitter``: Share of the delay, 0 to 1, by which it varies at random in either direction.
           - ``seed``: Makes the jitter repeatable.
-          - ``connect_timeout``: Longest time of one attempt; an upgrade that nobody answers ends then.
+          - ``connect_timeout``: Longest time of one attempt; an upgrade that nobody answers ends then. How
+            long the name of a host is looked up is up to the system.
           - ``ping_interval``: Time between pings; ``None`` for none, and a frozen server is never noticed.
           - ``pong_timeout``: Longest silence after a ping until the connection counts as lost.
           - ``polling_interval``: Time between ``GET /prompt`` while there is no websocket, each change a ``status``
