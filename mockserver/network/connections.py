@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -269,11 +270,16 @@ class Connections:
     def apply(self, rules: tuple[ByteRule, ...]) -> None:
         """Swaps the rules for others, for open connections and for those to come; there is no moment without rules.
 
-        A rule that is among the new ones too goes on as it is.
+        A rule that is among the new ones too goes on as it is. An error in one connection is raised when all the others
+        are under the new rules.
         """
         self._rules = rules
-        for connection in list(self._connections.values()):
-            connection.update(self._rules)  # as they are then: a strike may change them
+        with contextlib.ExitStack() as updates:
+            for connection in reversed(self._connections.values()):  # the last one in is the first to be called
+                updates.callback(self._update, connection)
+
+    def _update(self, connection: Connection) -> None:
+        connection.update(self._rules)  # as they are then: a strike may change them
 
     def matching(self, who: Who) -> list[Connection]:
         """The open connections that are meant, in the order in which they were accepted."""

@@ -57,6 +57,7 @@ class Splice:
         self._is_in = False
         self._is_changing = False
         self._is_closed = False
+        self._wire_is_ended = False
         self._wire_is_lost = False
         self._is_sealed = False
         self._lost_reason: Exception | None = None
@@ -195,6 +196,8 @@ class Splice:
     # ends of the pipes
 
     def _give_to_wire(self, item: Item) -> None:
+        if self._wire_is_ended:  # it was written behind an end that was held, or the other direction has ended
+            return
         if not isinstance(item, bytes):
             self._end(item)
         elif not (self._wire_is_lost or self._is_sealed):
@@ -214,7 +217,7 @@ class Splice:
             self._end(item)
 
     def _end(self, mark: Mark) -> None:
-        self._is_closed = True
+        self._is_closed = self._wire_is_ended = True
         if mark is Mark.RESET:
             closing.reset_when_delivered(self._wire)
         else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from wired import DEADLINE, pattern, rule
 
-from mockserver.network.connections import ANYBODY, Who, client_of
+from mockserver.network.connections import ANYBODY, ByteRule, Connection, Who, client_of
 from mockserver.network.draws import Direction, Draws
 from mockserver.network.stages import (
     Bandwidth,
@@ -234,6 +234,21 @@ def test_slow_close(wired: Wired) -> None:
     assert time.monotonic() - began >= 0.09
 
 
+@pytest.mark.parametrize("stage", [Hold(), Bandwidth(0.01), SlowClose(3600.0)], ids=lambda each: type(each).__name__)
+def test_nothing_follows_the_end_of_a_cut_that_is_held(wired: Wired, stage: Stage) -> None:
+    peer = wired.connect()
+    connection = wired.connection()
+    holding = rule(stage, Direction.to_client)
+    wired.apply(rule(Cut(4, "fin"), Direction.to_client, fault="cut"), holding)
+    peer.get("/bytes/8")
+    wired.eventually(lambda: any(fault == "cut" for fault, *_ in wired.strikes))
+    wired.apply(holding)
+    peer.get("/bytes/800")
+    wired.eventually(lambda: wired.run(lambda: connection._splice and connection._splice.held_for_client > 800))
+    wired.apply()
+    assert peer.rest() == (b"HTTP", "fin")
+
+
 # Who
 
 
@@ -380,6 +395,27 @@ def test_offsets_of_strikes_are_those_of_the_stream(wired: Wired) -> None:
     offsets = [details["offset"] for *_, details in wired.strikes if "offset" in details]
     assert offsets
     assert all(draws.at(offset) < 0.3 for offset in offsets)
+
+
+def test_an_error_in_one_connection_leaves_no_other_under_the_old_rules(
+    wired: Wired, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peers = [wired.websocket(name) for name in ("first", "second")]
+    wired.apply(rule(Hold(), Direction.to_client))
+    for peer in peers:
+        peer.text(b"echo")
+    update = Connection.update
+
+    def fail_for_first(connection: Connection, rules: tuple[ByteRule, ...]) -> None:
+        if connection.client == "first":
+            raise ZeroDivisionError
+        update(connection, rules)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "update", fail_for_first)
+        with pytest.raises(ZeroDivisionError):
+            wired.apply()
+    assert peers[1].read(6) == ECHO
 
 
 def test_clear_lets_everything_go(wired: Wired) -> None:

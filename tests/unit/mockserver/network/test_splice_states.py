@@ -12,7 +12,7 @@ from mockserver.network.draws import Direction, Draws
 from mockserver.network.flows import Start
 from mockserver.network.pipe import HIGH_WATER, LOW_WATER
 from mockserver.network.splice import Splice
-from mockserver.network.stages import Hold, Latency, Slicer, Stage
+from mockserver.network.stages import Cut, Hold, Latency, Slicer, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -280,6 +280,17 @@ async def test_the_loss_of_the_wire_waits_behind_what_was_received(spliced: Spli
     spliced.facade.write(b"into the void")
     spliced.set()
     assert spliced.application.events == [b"held", ("lost", reason)]
+    assert spliced.wire.written == b""
+
+
+@spliced
+async def test_an_end_from_one_direction_ends_the_other(spliced: Spliced) -> None:
+    spliced.splice.insert()
+    spliced.set(to_client=Hold(), to_server=Cut(1, "fin"))
+    spliced.facade.write(b"held")
+    spliced.wire.protocol.data_received(b"x")
+    assert spliced.wire.closing
+    spliced.set()
     assert spliced.wire.written == b""
 
 
