@@ -74,6 +74,8 @@ class ExecutionFaults:
             if _is_at(fault, item, step) and standing.is_due(Direction.to_client, item.client_id or "")
         ]
         for standing, fault in due:
+            if standing.has_ended:
+                continue
             self._registry.strike(
                 standing, client_id=item.client_id, prompt_id=item.prompt_id, node=step.node, value=step.value
             )

@@ -114,7 +114,7 @@ class Faults:
 
     def release(self, names: Sequence[str]) -> list[Standing]:
         """Clears the faults of these kinds that hold something."""
-        held = [each for each in self.registry.all() if each.state != "ended" and name_of(type(each.fault)) in names]
+        held = [each for each in self.registry.all() if not each.has_ended and name_of(type(each.fault)) in names]
         for standing in held:
             self.registry.clear(standing.id)
         return held

@@ -78,7 +78,8 @@ class MessageFaults:
         due = [
             (standing, fault)
             for standing, fault in faults
-            if concerns(fault.who, socket)
+            if not standing.has_ended
+            and concerns(fault.who, socket)
             and is_struck(fault, occurrence)
             and standing.is_due(Direction.to_client, socket.sid, socket.ordinal, count_by=socket.sid)
         ]

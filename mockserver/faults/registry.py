@@ -54,9 +54,14 @@ class Standing:
     _drawn: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it is over. Whoever has waited since it was due must not let it strike any more."""
+        return self.state == "ended"
+
+    @property
     def waits_for_events(self) -> bool:
         """Whether there is still an event at which it will begin."""
-        if self.fault.when is None or self.state == "ended":
+        if self.fault.when is None or self.has_ended:
             return False
         return self.begun < (self.fault.times if isinstance(self.fault, Action) else 1)
 
@@ -229,7 +234,7 @@ class Registry:
             self._begin(standing, occurrence)
 
     def _begin(self, standing: Standing, occurrence: Occurrence | None) -> None:
-        if standing.state == "ended":
+        if standing.has_ended:
             return
         if isinstance(standing.fault, State):
             self._begin_state(standing, standing.fault, occurrence)
@@ -258,7 +263,7 @@ class Registry:
             self._end(standing, "done")
 
     def _end(self, standing: Standing, reason: Reason) -> None:
-        if standing.state == "ended":
+        if standing.has_ended:
             return
         standing.state = "ended"
         for timer in standing.timers:

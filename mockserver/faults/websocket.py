@@ -41,6 +41,8 @@ class WebsocketFaults:
             and standing.is_due(Direction.to_server, client)
         ]
         for standing, fault in due:
+            if standing.has_ended:
+                continue
             if isinstance(fault, RefuseUpgrade):
                 self._registry.strike(standing, client_id=client, status=fault.status)
                 return web.Response(status=fault.status, text=fault.body, headers=headers_of_refusal(fault.retry_after))
@@ -81,7 +83,7 @@ class WebsocketFaults:
         if not socket.is_open:
             return
         for standing, fault in self._registry.active(SlowClose):
-            if fault.what == "close_reply" and concerns(fault.who, socket):
+            if fault.what == "close_reply" and concerns(fault.who, socket) and not standing.has_ended:
                 self._registry.strike(standing, client_id=socket.sid, socket=socket.number)
                 await standing.pause(fault.delay)
 

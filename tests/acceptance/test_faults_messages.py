@@ -143,6 +143,20 @@ def test_a_reordered_message_that_nothing_follows_comes_when_the_fault_is_cleare
     assert shapes(wire.until_message("executed")) == ["executed 3"]
 
 
+def test_what_is_cleared_while_a_slow_client_holds_everybody_does_not_strike_the_others(life: Life) -> None:
+    slow, wire = life.wire("slow"), life.wire("me")
+    for _ in range(2):
+        life.set("send_message", type="big", data={"pad": "x" * 7_000_000}, who={"client_id": "slow"})
+    life.set("duplicate_message", message="status", id="d", who={"client_id": "slow"})
+    life.set("reorder_message", message="status", id="behind", who={"client_id": "me"})
+    life.queue(three_nodes(), client_id="nobody")
+    life.wait_for_strike("d")  # its copies wait for the client
+    assert life.steer("DELETE", "/faults").status == 200
+    slow.until_message("status")
+    assert wire.message()["data"]["status"]["exec_info"]["queue_remaining"] == 1
+    assert life.strikes("behind") == []
+
+
 @pytest.mark.parametrize(
     ("type_", "data"),
     [

@@ -128,6 +128,18 @@ def test_a_prompt_stands_still_at_a_node(life: Life, times: Json, how: str) -> N
     assert shapes(wire.run_of(prompt_id)) == PLAIN[4:]
 
 
+@pytest.mark.parametrize("kind", ["fail_prompt", "interrupt_prompt", "hold_execution"])
+def test_what_is_cleared_while_a_prompt_stands_still_does_not_strike_it_afterwards(life: Life, kind: str) -> None:
+    wire = life.wire("me")
+    life.set("hold_execution", node="2", id="h")
+    life.set(kind, node="2", id="behind")
+    prompt_id = life.queue(three_nodes(), client_id="me")
+    life.wait_for_strike("h")
+    assert life.steer("DELETE", "/faults").status == 200
+    assert shapes(wire.run_of(prompt_id)) == PLAIN
+    assert life.strikes("behind") == []
+
+
 def test_a_prompt_stands_still_at_a_value_of_its_progress(life: Life) -> None:
     wire = life.wire("me")
     life.set("hold_execution", node="1", value=3, id="h")

@@ -78,6 +78,16 @@ def test_a_handshake_is_accepted_and_answered_only_when_the_fault_is_cleared(lif
     assert wire.message()["type"] == "status"
 
 
+def test_a_refusal_that_is_cleared_while_a_handshake_hangs_does_not_strike_it(life: Life) -> None:
+    life.set("hang_upgrade", id="h")
+    life.set("refuse_upgrade", id="behind")
+    wire = life.wire("me", greeted=False)
+    life.wait_for_strike("h")
+    assert life.steer("DELETE", "/faults").status == 200
+    wire.expect_upgrade()
+    assert life.strikes("behind") == []
+
+
 def test_a_client_may_leave_while_its_handshake_hangs(life: Life) -> None:
     life.set("hang_upgrade", id="h")
     wire = life.wire("me", greeted=False)
@@ -121,6 +131,17 @@ def test_the_reply_to_a_close_frame_is_late(life: Life) -> None:
     assert time.monotonic() - began >= 0.5
     assert wire.rest() == (b"", "FIN")
     assert len(life.strikes("s")) == 1
+
+
+def test_a_close_reply_is_held_by_no_fault_that_was_cleared_while_another_held_it(life: Life) -> None:
+    wire = life.wire("me")
+    for fault_id in ("s", "behind"):
+        life.set("slow_close", delay=80_000, what="close_reply", id=fault_id)
+    wire.send(0x8, CLOSE_NORMALLY)
+    life.wait_for_strike("s")
+    assert life.steer("DELETE", "/faults").status == 200
+    assert wire.frame() == (0x88, CLOSE_NORMALLY)
+    assert life.strikes("behind") == []
 
 
 def test_a_close_reply_that_is_held_comes_when_the_fault_is_cleared(life: Life) -> None:
