@@ -21,7 +21,7 @@ class FaultInLife:
 
     strikes: int = 0
     ended: str | None = None
-    """Why it has ended: ``cleared``, ``done``, ``times``, ``seconds``, or ``life`` with its life."""
+    """Why it has ended: ``cleared``, ``done``, ``failed``, ``times``, ``seconds``, or ``life`` with its life."""
 
 
 class FaultRecords:

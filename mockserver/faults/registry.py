@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from mockserver.faults.kinds import Moment
     from mockserver.journal import Journal
 
+log = logging.getLogger(__name__)
+
 Json = dict[str, Any]
-Reason = Literal["cleared", "done", "times", "seconds", "life"]
+Reason = Literal["cleared", "done", "failed", "times", "seconds", "life"]
 
 SomeFault = TypeVar("SomeFault", bound=Fault)
 
@@ -253,16 +256,24 @@ class Registry:
         fault = standing.fault
         standing.note_strike()
         strike = {"fault": standing.id, "strike": standing.strikes, **_cause(occurrence)}
-        if isinstance(fault, EndsOrFreezes):  # afterwards nobody is there to note it
+        is_last_word = isinstance(fault, EndsOrFreezes)  # afterwards nobody is there to note it
+        if is_last_word:
             self._journal.record("fault_struck", **strike)
-            self._carry_out(standing)
-        else:
+        done: Json = {}
+        failed: OSError | None = None
+        try:
             done = self._carry_out(standing)
+        except OSError as failure:  # out of descriptors, most likely; what has met the event goes on without the fault
+            failed = failure
+            log.error("fault %s has failed, and has ended: %s", standing.id, failure)
+        if not is_last_word:
             self._journal.record("fault_struck", **strike, **done)
-        if not isinstance(fault, Action) or standing.strikes >= fault.times:
+        if failed is not None:
+            self._end(standing, "failed", error=str(failed))
+        elif not isinstance(fault, Action) or standing.strikes >= fault.times:
             self._end(standing, "done")
 
-    def _end(self, standing: Standing, reason: Reason) -> None:
+    def _end(self, standing: Standing, reason: Reason, **details: str) -> None:
         if standing.has_ended:
             return
         standing.state = "ended"
@@ -272,7 +283,7 @@ class Registry:
         self._ended[standing.id] = standing
         for forgotten in list(self._ended)[:-KEPT_ENDED]:
             del self._ended[forgotten]
-        self._journal.record("fault_ended", fault=standing.id, reason=reason, strikes=standing.strikes)
+        self._journal.record("fault_ended", fault=standing.id, reason=reason, strikes=standing.strikes, **details)
         self._changed()
         if reason != "times":  # what was struck the last time still takes as long as it was to take
             standing.release()

@@ -285,6 +285,32 @@ class TestDescriptorsAreExhausted:
         ]
         assert "Traceback" not in server.log
 
+    @pytest.mark.parametrize("trigger", [{}, {"when": {"event": "status"}}], ids=["at once", "at an event"])
+    def test_a_freeze_that_nothing_could_thaw_fails_and_messages_go_on(
+        self, start_mock_process: Callable[..., MockProcess], trigger: dict[str, Any]
+    ) -> None:
+        server = start_mock_process("--status-interval", "0.05")
+        server.connect("me")
+        server.control("/faults")  # what sets faults is there
+        control_port = int(server.ready["control_url"].rpartition(":")[2])
+        with closing(http.client.HTTPConnection("127.0.0.1", control_port, timeout=DEADLINE)) as control:
+            control.request("GET", "/life")
+            control.getresponse().read()
+            with exhausted(server.pid):
+                control.request(
+                    "POST", "/faults", json.dumps({"fault": "freeze", "thaw_after": 0, "id": "f", **trigger})
+                )
+                answer = control.getresponse()
+                assert (answer.status, json.load(answer)["state"]) == (201, "waiting")
+                wait_until_so("Its end", lambda: server.records("fault_ended"))
+                wait_until_so(
+                    "A message after it",
+                    lambda: server.records("fault_ended", "message_sent")[-1]["kind"] == "message_sent",
+                )
+        assert server.control("/faults/f").json["state"] == "ended"
+        assert "fault f has failed, and has ended: [Errno 24] Too many open files" in server.log
+        assert "Traceback" not in server.log
+
     def test_a_node_that_cannot_open_its_file_fails_and_the_next_prompt_runs(
         self, start_mock_process: Callable[..., MockProcess]
     ) -> None:

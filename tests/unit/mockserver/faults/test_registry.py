@@ -63,10 +63,13 @@ class Bench:
         self.loop = Clockwork()
         self.journal = Journal(None, party="server", life_id="x", pid=1)
         self.carried_out: list[str] = []
+        self.refusal: OSError | None = None
         self.settled: list[list[str]] = []
         self.registry = Registry(self.journal, seed, self._carry_out, self._settle)
 
     def _carry_out(self, standing: Standing) -> Json:
+        if self.refusal is not None:
+            raise self.refusal
         self.carried_out.append(standing.id)
         return {"sockets": []}
 
@@ -165,6 +168,24 @@ def test_an_action_happens_at_several_events(bench: Bench) -> None:
         counts.append(len(bench.carried_out))
     assert counts == [0, 1, 2, 3, 3, 3]
     assert (standing.state, bench.kinds(standing.id)) == ("ended", ["set", "struck", "struck", "struck", "ended"])
+
+
+@pytest.mark.parametrize("kind", ["freeze", "send_message"])
+def test_an_action_that_the_system_refuses_ends_and_is_not_tried_again(
+    bench: Bench, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.refusal = OSError(24, "Too many open files")
+    fields = {"type": "x"} if kind == "send_message" else {}
+    refused = bench.set(kind, times=3, when={"event": "executing"}, **fields)
+    behind = bench.set("drop_message", when={"event": "executing"}, **DROP)
+    bench.notice()
+    bench.notice()
+    assert (refused.state, behind.state) == ("ended", "active")
+    assert bench.kinds(refused.id) == ["set", "struck", "ended"]
+    ended = bench.records(refused.id)[-1]
+    SCHEMA.validate(ended)
+    assert (ended["reason"], ended["error"]) == ("failed", "[Errno 24] Too many open files")
+    assert f"fault {refused.id} has failed" in caplog.text
 
 
 def test_events_that_come_while_it_waits_for_its_time_are_not_queued(bench: Bench) -> None:
