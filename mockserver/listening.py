@@ -100,17 +100,18 @@ class Listener:
             await self._accept()
 
     def close(self) -> None:
-        """Stops listening; connections that are open stay open."""
+        """Stops listening; connections that are open stay open. What it is told afterwards has no effect."""
         self._stop_accepting()
         for each in (*self._fillers, *self._unserved, *self._sockets):
             each.close()
         self._fillers.clear()
         self._unserved.clear()
+        self._sockets.clear()
 
     # faults
 
     async def refuse(self, drop_established: bool) -> None:
-        """Refuses connections (ECONNREFUSED), and still holds the port. The open ones are reset, or kept."""
+        """Refuses connections (ECONNREFUSED), and stays bound to the port. The open ones are reset, or kept."""
         self._stop_accepting()
         self._empty_fillers()
         self.refuse_from_the_start()
@@ -201,10 +202,11 @@ class Listener:
 
     def _listen(self, backlog: int) -> None:
         """Sets the backlog; it does not drop what is in it already. Raises PortTaken after a refusal."""
-        for each in self._sockets:
+        for position, each in enumerate(self._sockets):
             try:
                 each.listen(backlog)
             except OSError as failure:
+                self._sockets[:position] = map(_without_listening, self._sockets[:position])
                 raise PortTaken(f"Port {self.port} is taken by {owner_of(self.port)}: {failure}.") from None
         self._is_refusing = False
 
@@ -270,7 +272,10 @@ class Listener:
 
 
 def _without_listening(listening: socket.socket) -> socket.socket:
-    """The socket bound but not listening: nobody else gets the port, and connects to it are refused."""
+    """The socket bound but not listening: connects to it are refused, and nobody is given the port who asks for any.
+
+    Who asks for this very port with SO_REUSEADDR gets it all the same, on Linux, and may listen on it.
+    """
     if sys.platform == "linux":
         listening.shutdown(socket.SHUT_RD)  # there a listening socket goes back to being merely bound
         return listening

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from mockserver.faults.kinds import (
     StopReading,
     Who,
 )
+from mockserver.listening import PortTaken
 from mockserver.network import stages
 from mockserver.network.connections import ByteRule
 from mockserver.network.connections import Who as NetworkWho
@@ -38,6 +40,11 @@ if TYPE_CHECKING:
     from mockserver.faults.registry import Registry, Standing
     from mockserver.listening import Listener
     from mockserver.network.connections import Connection, Connections
+
+log = logging.getLogger(__name__)
+
+TRY_AGAIN = 1.0
+"""Seconds between attempts to get a port back that somebody else has taken."""
 
 BOTH = (Direction.to_client, Direction.to_server)
 
@@ -53,6 +60,7 @@ class NetworkFaults:
         self._listener_fault: Standing | None = None
         self._flapping: asyncio.Task[None] | None = None
         self._orders: asyncio.Task[None] | None = None
+        self._next_try: asyncio.TimerHandle | None = None
         connections.on_strike = self._note_strike
 
     def settle(self) -> None:
@@ -77,18 +85,31 @@ class NetworkFaults:
         return {"connections": [connection.number for connection in concerned]}
 
     async def settled(self) -> None:
-        """Waits until the listener has carried out all that it was told."""
+        """Waits until the listener has carried out all that it was told, or tries it again and again."""
         if self._orders is not None:
             await asyncio.wait([self._orders])
 
-    def _order(self, order: Callable[[], Awaitable[None]]) -> None:
+    def _order(self, order: Callable[[], Awaitable[None]], *, is_repeated: bool = False) -> None:
         """Lets the listener do something after all that it was told before."""
         previous = self._orders
+        if self._next_try is not None:
+            self._next_try.cancel()
+            self._next_try = None
 
         async def carry_out() -> None:
             if previous is not None:
                 await asyncio.wait([previous])
-            await order()
+            try:
+                await order()
+            except PortTaken as failure:
+                if not is_repeated:
+                    log.error("this server still does not listen: %s It is tried again until the port is free", failure)
+                if self._orders is asyncio.current_task():
+                    loop = asyncio.get_running_loop()
+                    self._next_try = loop.call_later(TRY_AGAIN, partial(self._order, order, is_repeated=True))
+            else:
+                if is_repeated:
+                    log.info("the port is free again, and this server listens")
 
         self._orders = asyncio.ensure_future(carry_out())
 

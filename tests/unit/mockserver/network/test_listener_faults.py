@@ -6,22 +6,72 @@ import asyncio
 import socket
 import sys
 import time
+from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from wired import Peer, connect_error, pattern
 
-from mockserver.faults.kinds import Flap
+from mockserver.faults import network
+from mockserver.faults.kinds import Flap, RefuseConnections
 from mockserver.faults.network import NetworkFaults
 from mockserver.listening import Listener, PortTaken
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wired import Wired
 
 HOSTS = pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's behaviour elsewhere was not measured")
+
+
+class Refusing:
+    """A fault that refuses connections, set and cleared."""
+
+    def __init__(self, wired: Wired) -> None:
+        self._wired = wired
+        self._active: list[tuple[Any, RefuseConnections]] = []
+        registry: Any = SimpleNamespace(
+            active=lambda kind: [each for each in self._active if isinstance(each[1], kind)]
+        )
+        self.faults: NetworkFaults = wired.run(NetworkFaults, registry, wired.connections, wired.listener)
+        self.attempts = 0
+        listen = wired.listener._listen
+
+        def count(backlog: int) -> None:
+            self.attempts += 1
+            listen(backlog)
+
+        wired.listener._listen = count  # type: ignore[method-assign]
+
+    def begin(self) -> None:
+        """Sets it."""
+        fault = RefuseConnections()
+        self._active = [(SimpleNamespace(order=1, fault=fault), fault)]
+        self._wired.run(self._settle)
+
+    def end(self) -> None:
+        """Clears it."""
+        self._active = []
+        self._wired.run(self._settle)
+
+    async def _settle(self) -> None:
+        self.faults.settle()
+        await self.faults.settled()
+
+
+@contextmanager
+def taker(host: str, port: int) -> Iterator[None]:
+    """Somebody else listens on the port."""
+    with socket.socket(family(host)) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind((host, port))
+        other.listen()
+        yield
 
 
 def answers(wired: Wired, host: str) -> bool:
@@ -64,12 +114,11 @@ def test_nobody_else_is_given_the_port_that_refuses(wired: Wired, host: str) -> 
 @HOSTS
 def test_who_takes_the_port_all_the_same_is_reported(wired: Wired, host: str) -> None:
     wired.run(wired.listener.refuse, False)
-    with socket.socket(family(host)) as thief:
-        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        thief.bind((host, wired.port))
-        thief.listen()
+    with taker(host, wired.port):
         with pytest.raises(PortTaken, match=f"Port {wired.port} is taken by"):
             wired.run(wired.listener.resume)
+        other_host = "127.0.0.1" if host == "::1" else "::1"
+        assert connect_error(wired.port, other_host) == "ECONNREFUSED"
     wired.run(wired.listener.resume)
     assert answers(wired, host)
 
@@ -172,6 +221,42 @@ def test_refusal_drops_whom_it_has_accepted_just_now(wired: Wired) -> None:
     peer = wired.run(accept_and_refuse)
     assert peer.rest() == (b"", "reset")
     peer.close()
+
+
+@HOSTS
+def test_a_port_that_was_taken_during_a_refusal_is_taken_back_when_it_is_free(
+    wired: Wired, host: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "TRY_AGAIN", 0.01)
+    caplog.set_level("INFO")
+    refusing = Refusing(wired)
+    refusing.begin()
+    with taker(host, wired.port):
+        refusing.end()
+        assert caplog.text.count(f"this server still does not listen: Port {wired.port} is taken by") == 1
+        wired.eventually(lambda: refusing.attempts > 3)
+    wired.eventually(lambda: "the port is free again" in caplog.text)
+    assert answers(wired, host)
+    assert caplog.text.count("this server still does not listen") == 1
+
+
+def test_a_port_that_was_taken_is_not_taken_back_under_the_next_refusal(wired: Wired) -> None:
+    refusing = Refusing(wired)
+    refusing.begin()
+    with taker("127.0.0.1", wired.port):
+        refusing.end()
+        refusing.begin()
+        assert refusing.faults._next_try is None
+    assert connect_error(wired.port) == "ECONNREFUSED"
+    refusing.end()
+    assert answers(wired, "127.0.0.1")
+
+
+def test_a_listener_that_is_closed_takes_orders_without_effect(wired: Wired) -> None:
+    wired.run(wired.listener.refuse, False)
+    wired.listener.close()
+    for order in (wired.listener.resume, wired.listener.ignore, partial(wired.listener.slow_accept, 0.0)):
+        wired.run(order)
 
 
 def test_flapping_has_begun_with_a_refusal_when_the_fault_is_set() -> None:
