@@ -76,27 +76,35 @@ class Standing:
         """
         fault = self.fault
         assert isinstance(fault, Matching)
-        self._matches[count_by] += 1
+        is_drawn = fault.probability == 1 or self._draw(direction, client, connection) < fault.probability
+        if fault.nth is not None:
+            self._matches[count_by] += 1
+            if self._matches[count_by] < fault.nth:
+                return False
+        return is_drawn and not self.is_used_up(count_by)
+
+    def _draw(self, direction: Direction, client: str, connection: int) -> float:
         position = self._drawn[client, connection]
         self._drawn[client, connection] += 1
-        if self._matches[count_by] < (fault.nth or 1) or self.is_used_up(count_by):
-            return False
-        if fault.probability == 1:
-            return True
-        return Draws(self.seed, client, connection, direction, self.id).at(position) < fault.probability
+        return Draws(self.seed, client, connection, direction, self.id).at(position)
+
+    @property
+    def _limit(self) -> int | None:
+        """How often it may strike whatever it counts by; None is any number."""
+        fault = self.fault
+        if not isinstance(fault, Matching):
+            return None
+        return 1 if fault.times is None and fault.nth is not None else fault.times
 
     def is_used_up(self, count_by: str = "") -> bool:
         """Whether it has struck as often as it may."""
-        fault = self.fault
-        if not isinstance(fault, Matching):
-            return False
-        limit = 1 if fault.times is None and fault.nth is not None else fault.times
-        return limit is not None and self._struck[count_by] >= limit
+        return self._limit is not None and self._struck[count_by] >= self._limit
 
     def note_strike(self, count_by: str = "") -> None:
         """Counts a strike."""
         self.strikes += 1
-        self._struck[count_by] += 1
+        if self._limit is not None:
+            self._struck[count_by] += 1
 
     def is_over(self, count_by: str = "") -> bool:
         """Whether the strike just noted was its last, so that it ends: not one that holds, nor one that counts for each
@@ -110,6 +118,14 @@ class Standing:
         """Holds whoever calls this for so long, and not longer than until the fault is cleared."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._released.wait(), seconds)
+
+    def end(self) -> None:
+        """Ends it. What it has counted of each client is forgotten, as ended faults are kept for long."""
+        self.state = "ended"
+        for timer in self.timers:
+            timer.cancel()
+        for counts in (self._matches, self._struck, self._drawn):
+            counts.clear()
 
     def release(self) -> None:
         """Lets go on what it holds."""
@@ -276,9 +292,7 @@ class Registry:
     def _end(self, standing: Standing, reason: Reason, **details: str) -> None:
         if standing.has_ended:
             return
-        standing.state = "ended"
-        for timer in standing.timers:
-            timer.cancel()
+        standing.end()
         del self._live[standing.id]
         self._ended[standing.id] = standing
         for forgotten in list(self._ended)[:-KEPT_ENDED]:

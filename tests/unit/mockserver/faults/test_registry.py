@@ -287,6 +287,19 @@ def test_faults_that_ended_long_ago_are_forgotten(bench: Bench, monkeypatch: pyt
     assert [each.id for each in bench.registry.all()] == ["pong-4", "pong-5", "pong-6"]
 
 
+@pytest.mark.parametrize("fields", [{}, {"nth": 2}, {"times": 1}, {"probability": 0.5}], ids=str)
+def test_of_each_client_is_counted_only_what_is_needed_and_only_until_it_ends(bench: Bench, fields: Json) -> None:
+    standing = bench.set("drop_message", **fields, **DROP)
+    for number in range(20):
+        for _ in range(3):
+            bench.match(standing, f"client {number}", count_by=f"client {number}")
+    counts = (standing._matches, standing._struck, standing._drawn)
+    assert any(counts) is bool(fields)
+    bench.loop.do(lambda: bench.registry.clear(standing.id))
+    assert not any(counts)
+    assert standing.strikes > 0
+
+
 # Draws
 
 
