@@ -40,6 +40,8 @@ def say_ready(ready: dict[str, Any]) -> None:
 def stop_on_signals(stop: Callable[[str], None], *signals: signal.Signals) -> None:
     """Calls ``stop`` in the running loop at the first signal; a second one, of either kind, ends the process."""
     loop = asyncio.get_running_loop()
+    if sys.platform != "win32":  # where asyncio does it by itself
+        _wake_at_signals(loop)
 
     def handle(number: int, _frame: object) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
@@ -48,6 +50,15 @@ def stop_on_signals(stop: Callable[[str], None], *signals: signal.Signals) -> No
 
     for each in signals:
         signal.signal(each, handle)
+
+
+def _wake_at_signals(loop: asyncio.AbstractEventLoop) -> None:
+    """Ends the sleep of the loop at a signal that comes just before it, after Python's last look at them."""
+    receiver, sender = os.pipe()
+    for each in (receiver, sender):
+        os.set_blocking(each, False)
+    loop.add_reader(receiver, os.read, receiver, 4096)
+    signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
 
 
 def end() -> NoReturn:
