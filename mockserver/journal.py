@@ -84,6 +84,11 @@ class Journal:
 
     def record(self, kind: str, **fields: Any) -> None:
         """Appends one record. ``fields`` must be JSON values; others are written as their ``str()``."""
+        self.record_last(kind, **fields)
+        self.appended.set()
+
+    def record_last(self, kind: str, **fields: Any) -> None:
+        """Appends one record and wakes nobody who waits for it, so that a thread may that ends the process."""
         line = _line({"at": now(), "kind": kind, **fields})
         self.write_waiting()
         self._count += 1
@@ -91,7 +96,6 @@ class Journal:
             self._keep(line, len(line))
         else:
             self._write(self._file, line)
-        self.appended.set()
 
     def append(self, record: msgspec.Struct, *, length: int = 0, may_wait: bool = False) -> None:
         """Appends a record as a structure with ``at`` and ``kind``, which is quicker where there are many.

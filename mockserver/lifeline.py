@@ -7,6 +7,7 @@ import ctypes
 import json
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -69,16 +70,30 @@ def end() -> NoReturn:
 
 
 def hold_lifeline(stop: Callable[[str], None], at_end: Callable[[], None]) -> None:
-    """Reads orders from stdin, in a thread; its end is the end of whoever started this process, and so of it."""
+    """Reads orders from stdin, in a thread; its end is the end of whoever started this process, and so of it.
+
+    ``at_end`` is called in that thread, and nothing else happens after it.
+    """
     loop = asyncio.get_running_loop()
 
     def read() -> None:
         unread = b""
-        while data := os.read(sys.stdin.fileno(), 4096):
-            *orders, unread = (unread + data).split(b"\n")
-            if b"stop" in (order.strip() for order in orders):
-                loop.call_soon_threadsafe(stop, "stop on stdin")
-        at_end()
-        os._exit(0)
+        try:
+            while data := _read(sys.stdin.fileno()):
+                *orders, unread = (unread + data).split(b"\n")
+                if b"stop" in (order.strip() for order in orders):
+                    loop.call_soon_threadsafe(stop, "stop on stdin")
+            at_end()
+        finally:  # without this thread nobody would see the end
+            os._exit(0)
 
     threading.Thread(target=read, name="lifeline", daemon=True).start()
+
+
+def _read(descriptor: int) -> bytes:
+    """Waits for what comes next, also where whoever opened it does not want to wait."""
+    while True:
+        try:
+            return os.read(descriptor, 4096)
+        except BlockingIOError:
+            select.select([descriptor], [], [])

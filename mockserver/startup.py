@@ -193,7 +193,7 @@ class _Life:
                 ready["control_token"] = token
             lifeline.say_ready(ready)
             lifeline.hold_lifeline(
-                self._stop, lambda: self._journal.record("life", state="ended", order="end of stdin")
+                self._stop, lambda: self._journal.record_last("life", state="ended", order="end of stdin")
             )
             log.info("life %s listens on http%s://%s", self._settings.life_id, secure, where)
         else:

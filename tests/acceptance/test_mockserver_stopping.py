@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import signal
 import socket
 import time
@@ -155,6 +157,20 @@ def test_the_end_of_stdin_ends_a_supervised_life_at_once(patient: MockProcess) -
     assert client.meets_the_end()
     assert patient.exit_status() == 0
     assert patient.records()[-1] | {"at": 0} == {"at": 0, "kind": "life", "state": "ended", "order": "end of stdin"}
+
+
+def test_the_end_of_stdin_ends_it_while_somebody_waits_for_records(
+    start_mock_process: StartMockProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONASYNCIODEBUG", "1")  # refuses what only the loop's own thread may do
+    server = start_mock_process("--status-interval", "0")
+    port = int(server.ready["control_url"].rpartition(":")[2])
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as waiting:
+        waiting.request("GET", f"/journal?since={len(server.records())}&wait=20")
+        assert server.control("/life").status == 200  # by then the other one is waited for
+        server.close_stdin()
+        assert server.exit_status() == 0
+    assert server.records()[-1]["order"] == "end of stdin"
 
 
 def test_the_end_of_stdin_does_not_matter_by_hand(start_mock_process: StartMockProcess) -> None:
