@@ -44,9 +44,14 @@ def stop_on_signals(stop: Callable[[str], None], *signals: signal.Signals) -> No
     if sys.platform != "win32":  # where asyncio does it by itself
         _wake_at_signals(loop)
 
+    is_stopping = False
+
     def handle(number: int, _frame: object) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
+        nonlocal is_stopping
+        if is_stopping:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        is_stopping = True
         loop.call_soon_threadsafe(stop, signal.Signals(number).name)
 
     for each in signals:

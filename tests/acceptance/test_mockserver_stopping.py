@@ -9,6 +9,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from mockserver_process import QUICK, ask, chain, sampling
 
@@ -118,6 +119,18 @@ def test_a_second_signal_ends_it_at_once(patient: MockProcess, first: signal.Sig
     patient.signal(second)
     assert patient.exit_status() == -second
     assert client.meets_the_end()
+
+
+def test_two_signals_at_once_end_it_at_once(patient: MockProcess) -> None:
+    client = connected(patient)
+    process = psutil.Process(patient.pid)
+    process.suspend()
+    for number in GRACEFUL:
+        patient.signal(number)
+    process.resume()
+    assert patient.exit_status() in [-number for number in GRACEFUL]
+    assert client.meets_the_end()
+    assert "Traceback" not in patient.log
 
 
 def test_new_connections_are_refused_while_it_stops(patient: MockProcess) -> None:
