@@ -225,8 +225,9 @@ class _ComputeThread:
         """Carries out the task and waits until it is done."""
         if self._thread is None:
             # A daemon, so that a life that is told to stop does not wait for a node that computes.
-            self._thread = threading.Thread(target=self._work, name="compute", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name="compute", daemon=True)
+            thread.start()  # may fail, and be tried again with the next task
+            self._thread = thread
         done = asyncio.get_running_loop().create_future()
         self._tasks.put((task, done))
         await done

@@ -463,6 +463,21 @@ class TestComputeThread:
         thread.join(DEADLINE)
         assert not thread.is_alive()
 
+    def test_a_thread_that_could_not_start_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(_thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        async def test() -> None:
+            thread = _ComputeThread()
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", fail)
+                with pytest.raises(RuntimeError, match="can't start new thread"):
+                    await thread.run(Compute(int))
+            await asyncio.wait_for(thread.run(Compute(int)), DEADLINE)
+            thread.end()
+
+        asyncio.run(test())
+
     def test_a_process_ends_while_it_computes(self) -> None:
         program = """
 import asyncio, threading
