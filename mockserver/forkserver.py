@@ -9,12 +9,12 @@ of what a forked process does at first is to take its own copies of the memory t
 when its start is ordered.
 
 Orders come as JSON objects, one a line, on stdin; reports go out the same way on stdout. ``id`` is whatever the program
-that gives the orders chooses.
+that gives the orders chooses. Other lines on stdout are of what Python imports at its start, and mean nothing.
 
 - ``{"order": "start", "id": …, "arguments": [...], "log": "…"}`` starts a life; its stderr is appended to the log.
   Reports: ``started`` with its ``pid``, ``ready`` with its ready line, ``ended`` with its exit ``status`` (the negative
   number of the signal that ended it); ``failed`` with an ``error`` instead of ``started`` where there is no room for
-  it, or instead of ``ready`` where that is none.
+  it.
 - ``{"order": "signal", "id": …, "signal": "SIGTERM"}`` sends it a signal, unless it has ended.
 
 The end of stdin is the end of all lives, frozen or not.
@@ -180,13 +180,11 @@ class ForkServer:
     def _read_ready_line(self, life: _Life) -> None:
         data = os.read(life.ready_pipe, 65536)
         life.output += data
-        line, newline, _ = life.output.partition(b"\n")
-        if newline:
-            try:
-                _report("ready", life.id, ready=json.loads(line))
-            except ValueError:
-                _report("failed", life.id, error=f"wrote {line!r} instead of its ready line")
-        if newline or not data:
+        *lines, life.output = life.output.split(b"\n")
+        ready = next(filter(None, map(_ready, lines)), None)
+        if ready is not None:
+            _report("ready", life.id, ready=ready)
+        if ready is not None or not data:
             self._close_ready_pipe(life)
 
     def _close_ready_pipe(self, life: _Life) -> None:
@@ -231,6 +229,15 @@ def _read_line(descriptor: int) -> bytes:
     return line
 
 
+def _ready(line: bytes) -> dict[str, Any] | None:
+    """What a line says, if it is a ready line: what a life imports may print others before."""
+    try:
+        ready = json.loads(line)
+    except ValueError:
+        return None
+    return ready if isinstance(ready, dict) else None
+
+
 def _report(report: str, life_id: Any, **facts: Any) -> None:
     line = json.dumps({"report": report, "id": life_id, **facts}).encode() + b"\n"
     os.write(sys.stdout.fileno(), line)
@@ -248,6 +255,7 @@ def main() -> None:
     rehearse()
     gc.collect()
     gc.freeze()  # what is here now is never collected, neither here nor in a life
+    sys.stdout.flush()  # what was printed at the start of Python is not to be printed by every life
     ForkServer().run()
 
 

@@ -20,8 +20,6 @@ from ComfyMockLibrary.engine.deadline import Deadline, Guard, wait_until
 from ComfyMockLibrary.engine.launcher import LaunchedLife, LifeSettings, NotReady, ended_early
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ComfyMockLibrary.types import StopSignal
 
 _EXIT_TIMEOUT = 5.0
@@ -111,31 +109,34 @@ class _ForkServer:
 
     def _read_reports(self) -> None:
         assert self._process.stdout is not None
-        with self._process.stdout as reports:
-            for line in reports:
-                with suppress(ValueError):  # something that is imported at every start of Python prints
-                    report = json.loads(line)
-                    with self.condition:
-                        self._take(report)
-                        self.condition.notify_all()
-        with self.condition:
-            self.is_running = False
-            for life in self._lives.values():
-                life.be_lost()
-            self._lives = {}
-            self.condition.notify_all()
+        try:
+            with self._process.stdout as reports:
+                for line in reports:
+                    with suppress(ValueError):  # something that is imported at every start of Python prints
+                        report = json.loads(line)
+                        with self.condition:
+                            self._take(report)
+                            self.condition.notify_all()
+        finally:
+            with self.condition:
+                self.is_running = False
+                for life in self._lives.values():
+                    life.be_lost()
+                self._lives = {}
+                self.condition.notify_all()
 
-    def _take(self, report: Mapping[str, Any]) -> None:
-        life = self._lives[report["id"]]
+    def _take(self, report: Any) -> None:
+        life_id = report.get("id") if isinstance(report, dict) else None
+        life = self._lives.get(life_id) if isinstance(life_id, int) else None
+        if life is None:
+            return
         if report["report"] == "started":
             life.process_id = report["pid"]
         elif report["report"] == "ready":
             life.ready = report["ready"]
         elif report["report"] == "failed":
-            life.failure = report["error"]
-            if not life.process_id:
-                life.status = _NEVER_BEGUN
-                del self._lives[life.id]
+            life.failure, life.status = report["error"], _NEVER_BEGUN
+            del self._lives[life.id]
         else:
             life.status = report["status"]
             del self._lives[life.id]

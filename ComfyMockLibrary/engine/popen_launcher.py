@@ -66,14 +66,13 @@ class _PopenLife:
                     raise NotReady(f"was not ready within {deadline.timeout:g} s") from None
             else:
                 break
-        if not line:
-            status = self.wait(Deadline(deadline.timeout))
-            raise NotReady("closed its output before it was ready" if status is None else ended_early(status))
-        try:
-            ready: dict[str, Any] = json.loads(line)
-        except ValueError:
-            raise NotReady(f"wrote {line!r} instead of its ready line") from None
-        return ready
+        ready = _ready(line)
+        if ready is not None:
+            return ready
+        status = self.wait(Deadline(deadline.timeout))
+        if line and not status:
+            raise NotReady(f"wrote {line!r} instead of its ready line")
+        raise NotReady("closed its output before it was ready" if status is None else ended_early(status))
 
     def exit_status(self) -> int | None:
         return self._process.poll()
@@ -95,7 +94,20 @@ class _PopenLife:
         self._process.stdin.close()
 
     def _read_ready_line(self) -> None:
-        """Blocks until the life is ready or has ended; ends with the line either way."""
+        """Blocks until the life is ready or has ended; ends with its last line either way."""
         assert self._process.stdout is not None
+        line = b""
         with self._process.stdout as output:
-            self._ready.put(output.readline())
+            for line in output:
+                if _ready(line) is not None:
+                    break
+            self._ready.put(line)
+
+
+def _ready(line: bytes) -> dict[str, Any] | None:
+    """What a line says, if it is a ready line: what is imported at every start of Python may print others before."""
+    try:
+        ready = json.loads(line)
+    except ValueError:
+        return None
+    return ready if isinstance(ready, dict) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
@@ -21,6 +22,18 @@ from ComfyMockLibrary.types import StopSignal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+PRINTS_AT_EVERY_START = """\
+import os
+
+def talk():
+    print("hello\\n3.11\\n[]")
+
+talk()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=talk)
+"""
+"""What Python imports as ``sitecustomize``."""
 
 
 @pytest.fixture(params=LAUNCHERS)
@@ -41,6 +54,15 @@ def launch(
         life.stop(StopSignal.SIGKILL)
         assert life.wait(Deadline(PATIENCE)) is not None
         life.release()
+
+
+@pytest.fixture
+def fork_launcher() -> Iterator[ForkLauncher]:
+    """A launcher with a fork server of its own, which ends with the test."""
+    launcher = ForkLauncher()
+    yield launcher
+    if launcher._server is not None:
+        launcher._server.close()
 
 
 def ready(life: LaunchedLife) -> LaunchedLife:
@@ -149,6 +171,42 @@ def test_what_is_no_ready_line_is_not_ready(tmp_path: Path) -> None:
         life.wait_until_ready(Deadline(PATIENCE))
     assert life.wait(Deadline(PATIENCE)) == 0
     life.release()
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_life_may_print_before_its_ready_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fork_launcher: ForkLauncher, launcher: str, unbuffered: str
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(PRINTS_AT_EVERY_START)
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    monkeypatch.setenv("PYTHONPATH", path)
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    launch = fork_launcher.launch if launcher == "fork" else PopenLauncher().launch
+    life = launch(LifeSettings(0, "x", tmp_path / "log", tmp_path / "jsonl"))
+    try:
+        assert life.wait_until_ready(Deadline(PATIENCE))["life_id"] == "x"
+    finally:
+        life.stop(StopSignal.SIGKILL)
+        assert life.wait(Deadline(PATIENCE)) == -9
+        life.release()
+
+
+def test_a_fork_server_whose_reports_are_not_read_any_more_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fork_launcher: ForkLauncher
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, "excepthook", lambda _: None)
+        patch.setattr("ComfyMockLibrary.engine.fork_launcher._ForkServer._take", fail)
+        life = fork_launcher.launch(LifeSettings(0, "one", tmp_path / "one", tmp_path / "one.jsonl"))
+        with pytest.raises(NotReady, match="was lost with the process that starts servers"):
+            life.wait_until_ready(Deadline(PATIENCE))
+        assert fork_launcher._server is not None
+        fork_launcher._server._reader.join(PATIENCE)
+    ready(fork_launcher.launch(LifeSettings(0, "two", tmp_path / "two", tmp_path / "two.jsonl")))
 
 
 def test_all_servers_of_a_process_share_one_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
