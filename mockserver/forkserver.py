@@ -130,13 +130,17 @@ class ForkServer:
         try:
             ready_pipe, ready_sender = pipes[:2] = os.pipe()
             lifeline_receiver, lifeline = pipes[2:] = os.pipe()
+            # What comes for the child waits until it does not ignore it any more.
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
             pid = os.fork()
+            if pid == 0:
+                self._become_life(parent, lifeline_receiver, ready_sender)
         except OSError:
             for each in pipes:
                 os.close(each)
             raise
-        if pid == 0:
-            self._become_life(parent, lifeline_receiver, ready_sender)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         os.close(ready_sender)
         os.close(lifeline_receiver)
         life = _Life(pid, ready_pipe, lifeline)
@@ -155,7 +159,8 @@ class ForkServer:
             os.setsid()  # before it takes interrupts: those of the terminal are not for it
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
             os.dup2(stdin, 0)
             os.dup2(stdout, 1)
             os.closerange(3, _CLOSED_ABOVE)

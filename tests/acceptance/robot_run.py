@@ -60,6 +60,7 @@ if sys.orig_argv[2:3] and sys.orig_argv[2].startswith("mockserver"):
 BEFORE_IT_IMPORTS = "import"
 BEFORE_IT_FORKS = "os.fork"
 BEFORE_IT_ASKS_TO_DIE_WITH_ITS_PARENT = "ctypes.dlopen"
+WHEN_IT_HAS_BEEN_FORKED = "ctypes.dlsym"
 BEFORE_IT_LISTENS = "socket.bind"
 
 

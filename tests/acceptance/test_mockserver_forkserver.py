@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from mockserver_process import DEADLINE, ROOT, ask, eventually, has_ended, read_line
+from robot_run import BEFORE_IT_LISTENS, WHEN_IT_HAS_BEEN_FORKED, servers_held_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +44,14 @@ class ForkServer:
         found: Json = json.loads(read_line(self.process))
         assert (found["report"], found["id"]) == (report, life), f"{found}\n{self.log(life)}"
         return found
+
+    def reports_up_to(self, report: str, life: str) -> Iterator[Json]:
+        """The reports up to this one, included."""
+        while True:
+            found: Json = json.loads(read_line(self.process))
+            yield found
+            if (found["report"], found["id"]) == (report, life):
+                return
 
     def start(self, life: str, *arguments: str) -> int:
         """Orders a life to be started. Gives its pid, of a process that may have ended again."""
@@ -144,6 +154,26 @@ def test_an_interrupt_from_the_terminal_leaves_it_and_its_lives_alone(fork_serve
     fork_server.process.send_signal(signal.SIGINT)
     _, another = fork_server.started("b")
     assert [ask(each, "GET", "/queue").status for each in (port, another)] == [200, 200]
+
+
+@pytest.mark.parametrize("moment", [WHEN_IT_HAS_BEEN_FORKED, BEFORE_IT_LISTENS])
+def test_an_interrupt_ends_a_life_that_has_no_handler_yet(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    for name, value in servers_held_at(tmp_path, moment).items():
+        monkeypatch.setenv(name, value)
+    fork_server: ForkServer = request.getfixturevalue("fork_server")
+    pid = fork_server.start("a")
+    eventually("The moment", (tmp_path / "holds").exists)
+    assert int((tmp_path / "holds").read_text()) == pid
+    fork_server.order("signal", "a", signal="SIGINT")
+    fork_server.order("start", "b", arguments=["--port", "0"], log=str(tmp_path / "b"))
+    reports = list(fork_server.reports_up_to("started", "b"))
+    with os.fdopen(os.open(tmp_path / "gate", os.O_RDWR)):
+        if "a" not in [each["id"] for each in reports]:
+            reports += fork_server.reports_up_to("ended", "a")
+    assert [each for each in reports if each["id"] == "a"] == [{"report": "ended", "id": "a", "status": -signal.SIGINT}]
+    assert moment != BEFORE_IT_LISTENS or fork_server.log("a") == ""
 
 
 def test_a_spare_is_there_before_it_is_wanted_and_is_no_different_from_others(fork_server: ForkServer) -> None:
