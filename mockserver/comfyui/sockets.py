@@ -186,6 +186,8 @@ class Sockets:
         self._numbers = itertools.count(1)
         self._ordinals = Ordinals(lambda: (socket.sid for socket in self._open.values()))
         self._outbox: asyncio.Queue[tuple[AnyMessage, str | None]] = asyncio.Queue()
+        self.are_closing = False
+        """Whether all of them have been told to close, so that there are to be no more."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -257,6 +259,7 @@ class Sockets:
 
     async def close_all(self, code: int, reason: str, timeout: float) -> None:
         """Closes every socket with a close frame, and waits at most ``timeout`` seconds for the replies."""
+        self.are_closing = True
         closing = [asyncio.ensure_future(socket.close(code, reason)) for socket in self._open.values()]
         if closing:
             await asyncio.wait(closing, timeout=timeout)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from mockserver_process import QUICK, ask, chain, sampling
+from mockserver_process import DEADLINE, QUICK, ask, chain, sampling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 GRACEFUL = [signal.SIGTERM, signal.SIGINT]
 FOREVER = "3600"
+HANDSHAKE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
 
 
 def connected(server: MockProcess) -> Client:
@@ -139,6 +145,21 @@ def test_new_connections_are_refused_while_it_stops(patient: MockProcess) -> Non
     client.close_frame()
     with pytest.raises(ConnectionRefusedError):
         ask(patient.port, "GET", "/queue")
+
+
+def test_a_connection_from_before_becomes_no_websocket_while_it_stops(patient: MockProcess) -> None:
+    client = connected(patient)
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", patient.port, timeout=DEADLINE)) as early:
+        early.request("GET", "/queue")
+        assert early.getresponse().read()
+        patient.signal(signal.SIGTERM)
+        client.close_frame()
+        early.request("GET", "/ws", headers=HANDSHAKE)
+        answer = early.getresponse()
+        assert (answer.status, answer.getheader("Connection")) == (503, "close")
+        assert answer.read() == b"The server is shutting down."
+    client.answer_close(1001)
+    assert patient.exit_status() == 0
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,10 @@ async def get_websocket(request: web.Request) -> web.StreamResponse:
         refusal = await server.ports.upgrade(request)
         if refusal is not None:
             return refusal
+    if server.sockets.are_closing:  # it would get no close frame
+        refusal = web.Response(status=503, text="The server is shutting down.")
+        refusal.force_close()
+        return refusal
     limit = server.settings.max_sockets
     if limit is not None and len(server.sockets) >= limit:
         return web.Response(status=503, text=f"{limit} websockets are open, which is the limit (--max-sockets).")
