@@ -74,7 +74,7 @@ class ClientProcess:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
-        """Starts the program. Raises RuntimeError if there is none to start."""
+        """Starts nothing yet: see ``start``. Raises RuntimeError if there is no folder ``cwd``."""
         self.alias = alias
         self.command = tuple(_filled(argument, endpoint) for argument in command)
         """With the server's address filled in."""
@@ -89,9 +89,18 @@ class ClientProcess:
         self._status: int | None = None
         if cwd is not None and not cwd.is_dir():
             raise RuntimeError(f"Client process '{alias}' cannot be started: there is no folder {cwd}.")
-        self._supervisor = _starter.call(lambda: self._start_supervisor(environment(endpoint, env or {}), cwd))
-        threading.Thread(target=self._read_reports, name=f"client-process {alias}", daemon=True).start()
-        self._wait_until_started()
+        self._environment = environment(endpoint, env or {})
+        self._cwd = cwd
+        self._supervisor: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts the program. Raises RuntimeError if there is none to start. Nothing is left of a start that failed."""
+        try:
+            _starter.call(self._start_supervisor, undo=lambda _: self.let_go())
+            self._wait_until_started()
+        except BaseException:
+            self.let_go()
+            raise
 
     @property
     def pid(self) -> int:
@@ -166,27 +175,35 @@ class ClientProcess:
     def __repr__(self) -> str:
         return f"<ClientProcess {self.alias!r}: {self.describe()}>"
 
-    def _start_supervisor(self, env: dict[str, str], cwd: Path | None) -> subprocess.Popen[bytes]:
+    def let_go(self) -> None:
+        """Ends the supervisor, if there is one, and all that it owns with it. Does not wait."""
+        if self._supervisor is None:
+            return
+        assert self._supervisor.stdin is not None
+        try:
+            self._supervisor.stdin.close()
+        except BrokenPipeError:
+            return
+
+    def _start_supervisor(self) -> None:
+        """Runs where nothing interrupts: what it starts can be found, and is waited for."""
         with self.log_file.open("wb") as log:
-            return subprocess.Popen(
+            self._supervisor = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_SUPERVISOR), *self.command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=env,
-                cwd=cwd,
+                env=self._environment,
+                cwd=self._cwd,
                 **platform.own_group(),
             )
+        name = f"client-process {self.alias}"
+        threading.Thread(target=self._read_reports, args=[self._supervisor], name=name, daemon=True).start()
 
     def _wait_until_started(self) -> None:
-        try:
-            wait_until(lambda: self._pid or self._failure or self._status, Deadline(_START_TIMEOUT), self._condition)
-        except BaseException:
-            self._let_go()
-            raise
+        wait_until(lambda: self._pid or self._failure or self._status, Deadline(_START_TIMEOUT), self._condition)
         if self._pid is not None:
             return
-        self._let_go()
         reason, path = self._failure or ("its supervisor has ended", None)
         raise RuntimeError(
             f"Client process '{self.alias}' cannot be started: {reason}{'' if path is None else f': {path}'}."
@@ -194,6 +211,7 @@ class ClientProcess:
         )
 
     def _order(self, order: str) -> None:
+        assert self._supervisor is not None
         assert self._supervisor.stdin is not None
         try:
             self._supervisor.stdin.write(f"{order}\n".encode())
@@ -201,28 +219,20 @@ class ClientProcess:
         except (BrokenPipeError, ValueError):
             return  # it has ended, and the reader says so
 
-    def _let_go(self) -> None:
-        """Ends the supervisor, and all that it owns with it."""
-        assert self._supervisor.stdin is not None
-        try:
-            self._supervisor.stdin.close()
-        except BrokenPipeError:
-            return
-
-    def _read_reports(self) -> None:
-        assert self._supervisor.stdout is not None
-        with self._supervisor.stdout as reports:
+    def _read_reports(self, supervisor: subprocess.Popen[bytes]) -> None:
+        assert supervisor.stdout is not None
+        with supervisor.stdout as reports:
             for line in reports:
                 report: dict[str, Any] = json.loads(line)
                 with self._condition:
                     self._take(report)
                     self._condition.notify_all()
-        self._supervisor.wait()
+        supervisor.wait()
         with self._condition:
             if self._status is None:
                 self._status = _KILLED  # its supervisor was killed, and the kernel has killed it
             self._condition.notify_all()
-        self._let_go()
+        self.let_go()
 
     def _take(self, report: dict[str, Any]) -> None:
         if "started" in report:
@@ -274,8 +284,13 @@ class ClientProcesses:
             directory.mkdir(parents=True, exist_ok=True)
             log_file = directory.absolute() / f"{file_name(alias)}.log"
             process = ClientProcess(alias, command, endpoint, log_file, env=env, cwd=cwd)
-        self._processes.pop(alias, None)
-        self._processes[alias] = process
+            try:
+                process.start()
+                self._processes.pop(alias, None)
+                self._processes[alias] = process
+            except BaseException:
+                process.let_go()
+                raise
         if server is not None:
             self._servers[alias] = server
         self._current = process

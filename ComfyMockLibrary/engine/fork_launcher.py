@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ComfyMockLibrary.engine import platform
 from ComfyMockLibrary.engine.deadline import Deadline, Guard, wait_until
-from ComfyMockLibrary.engine.launcher import LaunchedLife, LifeSettings, NotReady, ended_early
+from ComfyMockLibrary.engine.launcher import LaunchedLife, LifeSettings, NotReady, discard, ended_early
 
 if TYPE_CHECKING:
     from ComfyMockLibrary.types import StopSignal
@@ -42,7 +42,8 @@ class ForkLauncher:
     def launch(self, settings: LifeSettings) -> LaunchedLife:
         """Starts a life and returns at once."""
         with self._lock:
-            return self._running_server().start(settings)
+            server = self._running_server()
+        return server.start(settings)
 
     def _running_server(self) -> _ForkServer:
         if self._server is not None and not self._server.is_running:
@@ -82,12 +83,16 @@ class _ForkServer:
                 life.be_lost()
                 return life
             self._lives[life.id] = life
-        self.order("start", life, arguments=settings.command_line(), log=str(settings.log_file.absolute()))
+        order = _order("start", life, arguments=settings.command_line(), log=str(settings.log_file.absolute()))
+        try:
+            self.send(order)
+        except BaseException:  # interrupted when the order may be out: nobody would own the life
+            discard(life)
+            raise
         return life
 
-    def order(self, order: str, life: _ForkedLife, **details: Any) -> None:
+    def send(self, line: bytes) -> None:
         assert self._process.stdin is not None
-        line = json.dumps({"order": order, "id": life.id, **details}).encode() + b"\n"
         try:
             with self.condition:
                 self._process.stdin.write(line)
@@ -142,6 +147,10 @@ class _ForkServer:
             del self._lives[life.id]
 
 
+def _order(order: str, life: _ForkedLife, **details: Any) -> bytes:
+    return json.dumps({"order": order, "id": life.id, **details}).encode() + b"\n"
+
+
 class _ForkedLife:
     def __init__(self, server: _ForkServer, life_id: int) -> None:
         self.id = life_id
@@ -184,7 +193,7 @@ class _ForkedLife:
         return wait_until(self.exit_status, deadline, self._server.condition)
 
     def stop(self, how: StopSignal) -> None:
-        self._server.order("signal", self, signal=how.value)
+        self._server.send(_order("signal", self, signal=how.value))
 
     def release(self) -> None:
         """Nothing is held open here: the fork server holds the lifeline until the life has ended."""

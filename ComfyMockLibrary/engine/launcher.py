@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ComfyMockLibrary.engine import platform
+from ComfyMockLibrary.engine.deadline import Deadline
+from ComfyMockLibrary.types import StopSignal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ComfyMockLibrary.engine.deadline import Deadline
-    from ComfyMockLibrary.types import StopSignal
+_DISCARD_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True)
@@ -85,4 +86,11 @@ class Launcher(Protocol):
         """Prepares for the first life, and does not wait for it."""
 
     def launch(self, settings: LifeSettings) -> LaunchedLife:
-        """Starts a life and returns at once."""
+        """Starts a life and returns at once. Nothing is left of one whose start was interrupted."""
+
+
+def discard(life: LaunchedLife) -> None:
+    """Ends a life that nobody wants."""
+    life.stop(StopSignal.SIGKILL)
+    life.wait(Deadline(_DISCARD_TIMEOUT))
+    life.release()

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import errno
+import queue
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import psutil
 
-from ComfyMockLibrary.engine.deadline import Deadline, wait_until
+from ComfyMockLibrary.engine.deadline import Deadline, Guard, wait_until
 from ComfyMockLibrary.types import StopSignal
 from mockserver.port_owner import owner_of
 
@@ -47,14 +47,73 @@ class LastingThread:
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = threading.Lock()
-        self._executor: ThreadPoolExecutor | None = None
+        self._calls: queue.SimpleQueue[_Call[Any]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
 
-    def call(self, function: Callable[[], Result]) -> Result:
-        """Calls a function in the thread, which is started at the first call, and returns what it returns."""
+    def call(self, function: Callable[[], Result], undo: Callable[[Result], object]) -> Result:
+        """Calls a function in the thread, which is started at the first call, and returns what it returns.
+
+        If this is interrupted, nobody gets what the function returns, now or later: ``undo`` does instead.
+        """
         with self._lock:
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(1, self._name)
-        return self._executor.submit(function).result()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+        call = _Call(function, undo)
+        try:
+            self._calls.put(call)
+            return call.result()
+        except BaseException:
+            call.give_up()
+            raise
+
+    def _run(self) -> None:
+        while True:
+            self._calls.get().run()
+
+
+class _Call(Generic[Result]):
+    """A call in another thread."""
+
+    def __init__(self, function: Callable[[], Result], undo: Callable[[Result], object]) -> None:
+        self._function = function
+        self._undo = undo
+        self._condition = Guard()
+        self._results: list[Result] = []
+        self._failures: list[BaseException] = []
+        self._is_given_up = False
+
+    def run(self) -> None:
+        """Makes the call, unless nobody wants it any more."""
+        if self._is_given_up:
+            return
+        try:
+            result = self._function()
+        except BaseException as failure:  # noqa: BLE001 - raised in the thread that waits for it
+            with self._condition:
+                self._failures.append(failure)
+                self._condition.notify_all()
+            return
+        with self._condition:
+            if self._is_given_up:
+                self._undo(result)
+            else:
+                self._results.append(result)
+                self._condition.notify_all()
+
+    def result(self) -> Result:
+        """Waits for what it returns, or raises what it raises."""
+        wait_until(lambda: bool(self._results or self._failures) or None, Deadline(float("inf")), self._condition)
+        for failure in self._failures:
+            raise failure
+        return self._results[0]
+
+    def give_up(self) -> None:
+        """Undoes what it has returned, or will return."""
+        with self._condition:
+            self._is_given_up = True
+            while self._results:
+                self._undo(self._results.pop())
 
 
 def send_stop(process: subprocess.Popen[bytes], stop: StopSignal) -> None:

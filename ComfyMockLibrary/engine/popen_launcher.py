@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ComfyMockLibrary.engine import platform
 from ComfyMockLibrary.engine.deadline import SLICE, Deadline
-from ComfyMockLibrary.engine.launcher import LaunchedLife, LifeSettings, NotReady, ended_early
+from ComfyMockLibrary.engine.launcher import LaunchedLife, LifeSettings, NotReady, discard, ended_early
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ class PopenLauncher:
 
     def launch_module(self, module: str, arguments: list[str], log_file: Path) -> LaunchedLife:
         """Starts any module that takes ``--supervised`` and ``--kill-with-parent`` as a life does."""
-        return self._thread.call(lambda: _PopenLife(module, arguments, log_file))
+        return self._thread.call(lambda: _PopenLife(module, arguments, log_file), discard)
 
 
 class _PopenLife:

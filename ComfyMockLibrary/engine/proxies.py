@@ -13,9 +13,8 @@ from ComfyMockLibrary.engine.endpoint import Endpoint
 from ComfyMockLibrary.engine.fault_records import FaultInLife
 from ComfyMockLibrary.engine.faults import HOLDING, Fault
 from ComfyMockLibrary.engine.http import HttpError, ask
-from ComfyMockLibrary.engine.launcher import LaunchedLife, NotReady
+from ComfyMockLibrary.engine.launcher import LaunchedLife, NotReady, discard
 from ComfyMockLibrary.engine.records import file_name, shown
-from ComfyMockLibrary.types import StopSignal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -276,9 +275,7 @@ class NetworkProxy:
             with suppress(RuntimeError):  # it may have ended before
                 self.faults.clear_all()
         else:
-            self._process.stop(StopSignal.SIGKILL)
-            self._process.wait(Deadline(5.0))
-            self._process.release()
+            discard(self._process)
         self.faults.close()
 
     def __repr__(self) -> str:
@@ -325,9 +322,7 @@ class ProxyManager:
             ready = process.wait_until_ready(Deadline(startup_timeout))
             return self._keep(NetworkProxy(alias, ready["api_url"], OWN_NAME, process))
         except BaseException as failure:
-            process.stop(StopSignal.SIGKILL)
-            process.wait(Deadline(5.0))
-            process.release()
+            discard(process)
             if isinstance(failure, NotReady):
                 raise RuntimeError(f"The proxy {alias!r} {failure}. Log: {shown(log_file)}.") from None
             raise

@@ -18,7 +18,7 @@ from ComfyMockLibrary.engine.deadline import Deadline, now, pause
 from ComfyMockLibrary.engine.endpoint import Endpoint
 from ComfyMockLibrary.engine.evidence import Evidence
 from ComfyMockLibrary.engine.faults import ServerFaults
-from ComfyMockLibrary.engine.launcher import LaunchedLife, Launcher, LifeSettings, NotReady
+from ComfyMockLibrary.engine.launcher import LaunchedLife, Launcher, LifeSettings, NotReady, discard
 from ComfyMockLibrary.engine.outside import OutsideJournal
 from ComfyMockLibrary.engine.port_watch import PortWatch
 from ComfyMockLibrary.engine.records import file_name, shown
@@ -359,10 +359,13 @@ class ServerManager:
             server = MockServer(alias, holder, options)
             try:
                 self._begin_life(server, deadline)
+                self._servers[server.alias] = server
             except BaseException:
+                self._servers.pop(server.alias, None)
+                for life in server.lives:  # interrupted when the first had begun
+                    discard(life.process)
                 server._release()
                 raise
-            self._servers[server.alias] = server
             self._current = server
             return server
 
@@ -515,37 +518,31 @@ class ServerManager:
         try:
             ready = process.wait_until_ready(deadline)
             self._check(ready, settings, process)
+            server.lives.append(
+                Life(
+                    number,
+                    settings.life_id,
+                    settings.log_file,
+                    settings.journal_file,
+                    process,
+                    seed,
+                    control_url=ready["control_url"],
+                    control_token=ready.get("control_token"),
+                )
+            )
+            server._outside.life_begun(settings.life_id, number, process.pid)
         except NotReady as failure:
-            self._discard(process)
+            discard(process)
             raise RuntimeError(_start_failure(server, str(failure), settings.log_file, deadline)) from None
         except BaseException:
-            self._discard(process)
+            discard(process)
             raise
-        server._outside.life_begun(settings.life_id, number, process.pid)
-        server.lives.append(
-            Life(
-                number,
-                settings.life_id,
-                settings.log_file,
-                settings.journal_file,
-                process,
-                seed,
-                control_url=ready["control_url"],
-                control_token=ready.get("control_token"),
-            )
-        )
 
     @staticmethod
     def _check(ready: dict[str, Any], settings: LifeSettings, process: LaunchedLife) -> None:
         said = (ready.get("port"), ready.get("pid"), ready.get("life_id"))
         if said != (settings.port, process.pid, settings.life_id):
             raise NotReady(f"says it is something else: {ready}")
-
-    @staticmethod
-    def _discard(process: LaunchedLife) -> None:
-        process.stop(StopSignal.SIGKILL)
-        process.wait(Deadline(5.0))
-        process.release()
 
     @staticmethod
     def _require_running(server: MockServer) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def warmed_up() -> None:
     """Starts once what lives as long as this process, such as the fork server behind a launcher."""
-    client_process._starter.call(lambda: None)
+    client_process._starter.call(lambda: None, print)
     with pytest.MonkeyPatch.context() as patch:
         for kind in LAUNCHERS:
             patch.setenv(launchers.SWITCH, kind)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import json
+import signal
 import socket
 import struct
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -17,7 +19,7 @@ from ComfyMockLibrary.engine.endpoint import Endpoint
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
@@ -62,6 +64,40 @@ def finished(call: Callable[[], Result], timeout: float = PATIENCE) -> Result:
     for failure in failures:
         raise failure
     return results[0]
+
+
+class Interruption(Exception):
+    """What Robot raises at a test's timeout, or Python at Ctrl-C."""
+
+
+@contextmanager
+def interruptions() -> Iterator[Callable[[Callable[[], object], float], None]]:
+    """Gives what does something again and again until it was interrupted, the given seconds from its beginning."""
+    struck: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        struck.append(number)
+        raise Interruption
+
+    def do_until_interrupted(action: Callable[[], object], seconds: float) -> None:
+        struck.clear()
+        gc.disable()  # what is raised while objects are collected is reported and goes no further
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            while not struck:
+                action()
+        except Interruption:
+            return
+        finally:
+            gc.enable()
+        raise AssertionError("The interruption has got lost.")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        yield do_until_interrupted
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, announced: int | None = None) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from engine_helpers import eventually, interruptions
 
 from ComfyMockLibrary.engine import client_process, platform
 from ComfyMockLibrary.engine.client_process import ClientProcesses
@@ -213,6 +215,40 @@ def test_a_program_that_cannot_be_started_is_an_error_with_the_reason(
 
     assert str(failure.value).removeprefix("Client process 'mine' cannot be started: ") == reason
     assert processes.processes == []
+
+
+@pytest.mark.parametrize("step", ["_start_supervisor", "_wait_until_started", "start"])
+def test_nothing_is_left_of_a_start_that_is_interrupted(
+    start: Callable[..., ClientProcess], processes: ClientProcesses, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    do = getattr(client_process.ClientProcess, step)
+    begun: list[ClientProcess] = []
+
+    def do_and_be_interrupted(process: ClientProcess) -> None:
+        do(process)
+        begun.append(process)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client_process.ClientProcess, step, do_and_be_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            start(SLEEPS)
+
+    assert begun[0].wait(WAIT) == -signal.SIGKILL
+    assert processes.processes == []
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a file may be open that nobody has got yet
+@pytest.mark.skipif(sys.platform == "win32", reason="no timers that interrupt")
+def test_a_start_can_be_interrupted_at_any_moment(processes: ClientProcesses, tmp_path: Path) -> None:
+    draws, before = random.Random(0), len(psutil.Process().children(recursive=True))
+    with interruptions() as do_until_interrupted:
+        for _ in range(20):
+            do_until_interrupted(
+                lambda: processes.start(["sleep", "1000"], ENDPOINT, tmp_path), draws.uniform(1e-4, 6e-2)
+            )
+            processes.close()
+            eventually(lambda: len(psutil.Process().children(recursive=True)) <= before)
 
 
 def test_a_folder_that_is_none_is_an_error(start: Callable[..., ClientProcess], tmp_path: Path) -> None:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 import random
-import signal
 import sys
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_helpers import PATIENCE, finished
+from engine_helpers import PATIENCE, finished, interruptions
 
 from ComfyMockLibrary.engine import deadline
 from ComfyMockLibrary.engine.deadline import Deadline, Guard, now, pause, wait_until
 from ComfyMockLibrary.engine.journal import EventJournal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 def test_a_deadline_runs_out_and_then_stays_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,10 +119,6 @@ def test_a_pause_takes_its_time(seconds: float) -> None:
     assert seconds <= now() - began < PATIENCE
 
 
-class Interruption(Exception):
-    """What Robot raises at a test's timeout, or Python at Ctrl-C."""
-
-
 def use(journal: EventJournal) -> None:
     with journal:
         journal.since(0)
@@ -142,40 +135,12 @@ def use(journal: EventJournal) -> None:
     ids=["lock", "wait", "look"],
 )
 def test_an_interruption_at_any_moment_leaves_the_lock_free(action: Callable[[EventJournal], object]) -> None:
-    struck: list[int] = []
-
-    def interrupt(number: int, _: object) -> None:
-        struck.append(number)
-        raise Interruption
-
-    before = signal.signal(signal.SIGALRM, interrupt)
     draws = random.Random(0)
-    try:
+    with interruptions() as do_until_interrupted:
         for _ in range(200):
             journal = EventJournal("client", "id")
-            struck.clear()
-            with without_garbage_collection(), pytest.raises(Interruption):
-                do_until_interrupted(lambda journal=journal: action(journal), struck, draws.uniform(1e-5, 2e-4))
+            do_until_interrupted(lambda journal=journal: action(journal), draws.uniform(1e-5, 2e-4))
             assert can_be_taken(journal.condition)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def do_until_interrupted(action: Callable[[], object], struck: list[int], seconds: float) -> None:
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    while not struck:
-        action()
-
-
-@contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """What is raised while objects are collected, by what Python calls then, is reported and goes no further."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def can_be_taken(guard: Guard) -> bool:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from engine_helpers import FROZEN_AT_ITS_START, LAUNCHERS, PATIENCE, eventually
 
-from ComfyMockLibrary.engine import launchers, platform
+from ComfyMockLibrary.engine import fork_launcher, launchers, platform
 from ComfyMockLibrary.engine.deadline import Deadline
 from ComfyMockLibrary.engine.fork_launcher import ForkLauncher
 from ComfyMockLibrary.engine.launcher import LaunchedLife, LifeSettings, NotReady
@@ -152,6 +152,30 @@ def test_a_life_that_is_not_ready_in_time_is_not_waited_for(
         launch("--faults", str(faults)).wait_until_ready(Deadline(0.0))
 
 
+def test_a_life_is_not_left_running_when_its_start_is_interrupted(
+    launch: Callable[..., LaunchedLife], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, result = fork_launcher._ForkServer.send, platform._Call.result
+    started: list[LaunchedLife] = []
+
+    def send_and_be_interrupted(server: fork_launcher._ForkServer, line: bytes) -> None:
+        send(server, line)
+        if json.loads(line)["order"] == "start":
+            started.append(server._lives[json.loads(line)["id"]])
+            raise KeyboardInterrupt
+
+    def be_interrupted(call: platform._Call[LaunchedLife]) -> LaunchedLife:
+        started.append(result(call))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fork_launcher._ForkServer, "send", send_and_be_interrupted)
+        patch.setattr(platform._Call, "result", be_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            launch()
+    assert [life.wait(Deadline(PATIENCE)) for life in started] == [-9]
+
+
 def test_lives_do_not_hold_each_others_files_or_ends(launch: Callable[..., LaunchedLife]) -> None:
     lives = [ready(launch(life_id=f"life-{number}")) for number in range(3)]
     assert len({life.pid for life in lives}) == 3
@@ -166,7 +190,8 @@ def test_a_life_sees_the_end_of_its_own_session_only(launch: Callable[..., Launc
 
 
 def test_what_is_no_ready_line_is_not_ready(tmp_path: Path) -> None:
-    life = PopenLauncher().launch(LifeSettings(0, "x", tmp_path / "log", tmp_path / "jsonl", ("--version",)))
+    settings = LifeSettings(0, "x", tmp_path / "log", tmp_path / "jsonl", ("--version",))
+    life = launchers.of_programs().launch(settings)
     with pytest.raises(NotReady, match=r"wrote b'mockserver .*' instead of its ready line"):
         life.wait_until_ready(Deadline(PATIENCE))
     assert life.wait(Deadline(PATIENCE)) == 0

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import psutil
 import pytest
 from engine_helpers import PATIENCE
 
-from ComfyMockLibrary.engine import platform
+from ComfyMockLibrary.engine import client_process, platform
 from ComfyMockLibrary.engine.platform import PortHolder
 from ComfyMockLibrary.types import StopSignal
 
@@ -139,3 +140,49 @@ def test_an_exit_status_reads_as_words(status: int, words: str) -> None:
 
 def test_an_unknown_signal_is_given_by_its_number() -> None:
     assert platform.describe_exit(-200) == "exit status -200"
+
+
+class TestLastingThread:
+    """Its thread stays, so there is one for all tests: that of the client processes."""
+
+    def test_what_a_call_returns_or_raises_is_the_callers(self) -> None:
+        undone: list[str] = []
+        assert (
+            client_process._starter.call(lambda: threading.current_thread().name, undone.append)
+            == "client-process-starter"
+        )
+        with pytest.raises(ZeroDivisionError):
+            client_process._starter.call(lambda: str(1 // 0), undone.append)
+        assert undone == []
+
+    @pytest.mark.parametrize("moment", ["before", "after"])
+    def test_what_an_interrupted_call_has_made_is_undone(self, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        result = platform._Call.result
+        has_begun, may_end, undone = threading.Event(), threading.Event(), []
+
+        def make() -> str:
+            has_begun.set()
+            may_end.wait(PATIENCE)
+            return "made"
+
+        def be_interrupted(call: platform._Call[str]) -> str:
+            has_begun.wait(PATIENCE)
+            if moment == "after":
+                may_end.set()
+                result(call)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(platform._Call, "result", be_interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                client_process._starter.call(make, undone.append)
+        may_end.set()
+        assert client_process._starter.call(lambda: "next", print) == "next"
+        assert undone == ["made"]
+
+    def test_a_call_that_was_given_up_before_it_began_is_not_made(self) -> None:
+        made: list[str] = []
+        call = platform._Call(lambda: made.append("made"), print)
+        call.give_up()
+        call.run()
+        assert made == []

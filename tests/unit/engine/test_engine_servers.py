@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import json
 import os
+import random
 import re
 import signal
 import socket
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +17,12 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
-from engine_helpers import FROZEN_AT_ITS_START, LAUNCHERS, PATIENCE, eventually, finished
+from engine_helpers import FROZEN_AT_ITS_START, LAUNCHERS, PATIENCE, eventually, finished, interruptions
 
 from ComfyMockLibrary.engine.client.wire import Patience
-from ComfyMockLibrary.engine.deadline import now
+from ComfyMockLibrary.engine.deadline import Deadline, now
 from ComfyMockLibrary.engine.http import ask_json
+from ComfyMockLibrary.engine.outside import OutsideJournal
 from ComfyMockLibrary.engine.servers import MockServer, ServerManager, ServerOptions
 from ComfyMockLibrary.types import StopSignal
 
@@ -311,6 +314,62 @@ class TestStarts:
         assert server.log_file.parent == directory
         manager.close()
         assert not directory.exists()
+
+
+class TestInterruptedStarts:
+    """Ctrl-C and the timeouts of tests raise in the main thread at any moment."""
+
+    @both_launchers
+    def test_a_life_that_is_ready_ends(self, manager: ServerManager, monkeypatch: pytest.MonkeyPatch) -> None:
+        def be_interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        server = manager.start()
+        manager.kill(server)
+        with monkeypatch.context() as patch:
+            patch.setattr(OutsideJournal, "life_begun", be_interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                manager.restart(server)
+        assert not server.is_running
+        assert refuses(server.port)
+        manager.restart(server)
+        assert answers(server)
+
+    def test_a_server_that_nobody_gets_ends(self, manager: ServerManager, monkeypatch: pytest.MonkeyPatch) -> None:
+        begun: list[MockServer] = []
+        begin = ServerManager._begin_life
+
+        def begin_and_be_interrupted(manager: ServerManager, server: MockServer, deadline: Deadline) -> None:
+            begin(manager, server, deadline)
+            begun.append(server)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ServerManager, "_begin_life", begin_and_be_interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                manager.start(alias="comfy")
+        (server,) = begun
+        assert manager.servers == []
+        assert not server.is_running
+        assert can_be_bound(server.port)
+        assert manager.start(alias="comfy").is_running
+
+    @pytest.mark.filterwarnings("ignore::ResourceWarning")  # a file may be open that nobody has got yet
+    @pytest.mark.skipif(sys.platform == "win32", reason="no timers that interrupt")
+    @pytest.mark.parametrize(("launcher_kind", "count"), [("fork", 50), ("popen", 5)])
+    def test_the_next_start_works_at_whatever_moment_one_was_interrupted(
+        self, manager: ServerManager, count: int
+    ) -> None:
+        server, draws = manager.start(startup_timeout=PATIENCE), random.Random(0)
+        began = now()
+        manager.restart(server, StopSignal.SIGKILL)
+        longest = now() - began
+        with interruptions() as do_until_interrupted:
+            for _ in range(count):
+                do_until_interrupted(lambda: manager.restart(server, StopSignal.SIGKILL), draws.uniform(1e-4, longest))
+                assert server.is_running or refuses(server.port)
+                manager.restart(server, StopSignal.SIGKILL, startup_timeout=PATIENCE)
+                assert answers(server)
 
 
 class TestNames:
