@@ -6,6 +6,7 @@ begins with it, before any client can connect.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ComfyMockLibrary.engine import platform
@@ -233,7 +234,8 @@ class ServerFaults:
                     self._clear_in_life(fault.id)
                 fault.is_cleared = True
         if any(each.strikes for each in freezing) and self._server.is_frozen:
-            platform.thaw(self._server.pid)
+            with suppress(ProcessLookupError):  # it has ended, and they with it
+                platform.thaw(self._server.pid)
             self.clear_what_waits_for_a_thaw()
 
     def clear_all(self) -> None:

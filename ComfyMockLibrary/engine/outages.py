@@ -34,6 +34,8 @@ LOOK_INTERVAL = 0.02
 
 REQUEST_TIMEOUT = 10.0
 
+_UNFORESEEN = "it ran into an error that nobody has foreseen, whose traceback is on stderr"
+
 StepOutcome = Literal["done", "timed out", "failed"]
 
 
@@ -207,6 +209,16 @@ class OutageRun:
 
     def _run(self) -> None:
         began_at = now()
+        problem = _UNFORESEEN
+        try:
+            problem = self._lead(began_at)
+        finally:
+            with self._condition:
+                self._result = OutageResult(self.outage, self.server.alias, began_at, now(), tuple(self.taken), problem)
+                self._condition.notify_all()
+
+    def _lead(self, began_at: float) -> str:
+        """Takes all steps and heals. Why that was not possible, or nothing."""
         problem = ""
         try:
             for numbered in self.outage.steps():
@@ -218,9 +230,7 @@ class OutageRun:
         finally:
             problem = self._heal() or problem
             self.position = self._journals.read()
-            with self._condition:
-                self._result = OutageResult(self.outage, self.server.alias, began_at, now(), tuple(self.taken), problem)
-                self._condition.notify_all()
+        return problem
 
     def _take(self, numbered: NumberedStep, script_began_at: float) -> None:
         step = numbered.step

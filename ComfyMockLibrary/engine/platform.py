@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import psutil
@@ -19,11 +19,13 @@ from ComfyMockLibrary.types import StopSignal
 from mockserver.port_owner import owner_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Result = TypeVar("Result")
 
 IS_WINDOWS = sys.platform == "win32"
+
+_FREEZE_TIMEOUT = 5.0
 
 
 def own_group() -> dict[str, Any]:
@@ -129,11 +131,20 @@ def send_stop(process: subprocess.Popen[bytes], stop: StopSignal) -> None:
 
 
 def freeze(pid: int) -> None:
-    """Stops a process where it is. Returns when it stands still: the signal alone takes its time."""
-    process = psutil.Process(pid)
-    process.suspend()
-    if not IS_WINDOWS:
-        wait_until(lambda: is_frozen(pid) or None, Deadline(5.0), interval=0.001)
+    """Stops a process where it is. Returns when it stands still: the signal alone takes its time.
+
+    Raises OSError if it has ended, or does not stand still.
+    """
+    with _clear_ends(pid):
+        process = psutil.Process(pid)
+        process.suspend()
+        if IS_WINDOWS:
+            return
+        still = wait_until(
+            lambda: _status(process) == psutil.STATUS_STOPPED or None, Deadline(_FREEZE_TIMEOUT), interval=0.001
+        )
+    if still is None:
+        raise TimeoutError(errno.ETIMEDOUT, f"process {pid} did not stand still within {_FREEZE_TIMEOUT:g} s")
 
 
 def is_frozen(pid: int) -> bool:
@@ -145,8 +156,30 @@ def is_frozen(pid: int) -> bool:
 
 
 def thaw(pid: int) -> None:
-    """Lets a frozen process go on."""
-    psutil.Process(pid).resume()
+    """Lets a frozen process go on. Raises OSError if it has ended."""
+    with _clear_ends(pid):
+        process = psutil.Process(pid)
+        process.resume()
+        _status(process)
+
+
+def _status(process: psutil.Process) -> str:
+    """What a process is doing. Raises psutil.NoSuchProcess also for one that has ended and is noted by nobody yet."""
+    status: str = process.status()
+    if status in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+        raise psutil.ZombieProcess(process.pid)
+    return status
+
+
+@contextmanager
+def _clear_ends(pid: int) -> Iterator[None]:
+    """Lets what psutil raises become an OSError."""
+    try:
+        yield
+    except psutil.NoSuchProcess:
+        raise ProcessLookupError(errno.ESRCH, f"process {pid} has ended") from None
+    except psutil.AccessDenied as failure:
+        raise PermissionError(errno.EPERM, str(failure)) from None
 
 
 def describe_exit(status: int) -> str:

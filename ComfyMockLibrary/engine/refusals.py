@@ -20,6 +20,7 @@ _ADVICE = {
         (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT), _NO_ACCESS
     ),
     **dict.fromkeys((errno.EAGAIN, errno.ENOMEM), _NO_PROCESS),
+    errno.ESRCH: "Start its next life with `Restart Mock Server`.",
     errno.ENFILE: "The whole system has no file descriptors left: end programs that are not needed.",
 }
 

@@ -417,14 +417,16 @@ class ServerManager:
     def freeze(self, server: MockServer) -> None:
         """Stops a server where it is: sockets stay open, nothing is answered. Raises RuntimeError if it has ended."""
         self._require_running(server)
-        platform.freeze(server.pid)
+        with clear_refusals(f"The mock server {server.alias!r} cannot be frozen"):
+            platform.freeze(server.pid)
         server._told("freeze")  # after it: whatever the life writes later shows that it goes on
 
     def thaw(self, server: MockServer) -> None:
         """Lets a frozen server go on. Raises RuntimeError if it has ended."""
         self._require_running(server)
         server._told("thaw")
-        platform.thaw(server.pid)
+        with clear_refusals(f"The mock server {server.alias!r} cannot be thawed"):
+            platform.thaw(server.pid)
         server.faults.clear_what_waits_for_a_thaw()
 
     def wait_for_stop(self, server: MockServer, timeout: float) -> int | None:

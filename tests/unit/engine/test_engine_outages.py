@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_helpers import eventually
+from engine_helpers import eventually, finished
 
 from ComfyMockLibrary.engine import outages, prompts
 from ComfyMockLibrary.engine.client.backoff import Backoff
@@ -358,6 +358,21 @@ class TestHealing:
             "step 1 (start) failed: the server runs; let the script wait for life_ended, or kill it, before"
         )
         assert result.steps[0].outcome == "failed"
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    @pytest.mark.parametrize("step", ["_do", "_heal"])
+    def test_a_run_is_over_whatever_happens(
+        self, manager: ServerManager, server: MockServer, monkeypatch: pytest.MonkeyPatch, step: str
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        run = OutageRun(outage("freeze: {seconds: 0.1 s}"), manager, server)
+        monkeypatch.setattr(run, step, fail)
+        finished(run.start)
+        result = finished(lambda: run.wait(None))
+        assert result is not None
+        assert result.problem == "it ran into an error that nobody has foreseen, whose traceback is on stderr"
 
 
 class TestRuns:

@@ -20,7 +20,7 @@ from ComfyMockLibrary.engine.platform import PortHolder
 from ComfyMockLibrary.types import StopSignal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -124,6 +124,29 @@ def test_a_frozen_process_stands_still_until_it_is_thawed(child: subprocess.Pope
     assert child.stdin
     child.stdin.close()
     assert child.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("change", [platform.freeze, platform.thaw])
+@pytest.mark.parametrize("end", ["noted by nobody", "noted"])
+def test_a_process_that_has_ended_is_neither_frozen_nor_thawed(
+    child: subprocess.Popen[bytes], change: Callable[[int], None], end: str
+) -> None:
+    child.kill()
+    if end == "noted":
+        child.wait()
+    else:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(ProcessLookupError, match=f"process {child.pid} has ended"):
+        change(child.pid)
+
+
+def test_a_process_that_does_not_stand_still_is_not_frozen(
+    child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil.Process, "suspend", lambda _: None)
+    monkeypatch.setattr(platform, "_FREEZE_TIMEOUT", 0.01)
+    with pytest.raises(TimeoutError, match=f"process {child.pid} did not stand still within 0.01 s"):
+        platform.freeze(child.pid)
 
 
 def test_a_child_is_kept_away_from_the_terminals_signals(child: subprocess.Popen[bytes]) -> None:

@@ -19,6 +19,7 @@ import psutil
 import pytest
 from engine_helpers import FROZEN_AT_ITS_START, LAUNCHERS, PATIENCE, eventually, finished, interruptions
 
+from ComfyMockLibrary.engine import platform
 from ComfyMockLibrary.engine.client.wire import Patience
 from ComfyMockLibrary.engine.deadline import Deadline, now
 from ComfyMockLibrary.engine.http import ask_json
@@ -455,6 +456,21 @@ class TestNames:
         with pytest.raises(
             RuntimeError, match=r"'comfy' does not run: ended with exit status 0\. .* `Restart Mock Server`"
         ):
+            getattr(manager, do)(server)
+
+    @pytest.mark.parametrize("do", ["freeze", "thaw"])
+    def test_a_server_that_ends_meanwhile_can_be_neither_frozen_nor_thawed(
+        self, manager: ServerManager, monkeypatch: pytest.MonkeyPatch, do: str
+    ) -> None:
+        server = manager.start(alias="comfy")
+        change = getattr(platform, do)
+
+        def change_when_ended(pid: int) -> None:
+            manager.kill(server)
+            change(pid)
+
+        monkeypatch.setattr(platform, do, change_when_ended)
+        with pytest.raises(RuntimeError, match=rf"'comfy' cannot be .*: process {server.pid} has ended\. .* `Restart "):
             getattr(manager, do)(server)
 
 
