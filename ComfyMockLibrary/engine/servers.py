@@ -157,6 +157,8 @@ class MockServer:
         """What its journals tell of its clients, over all lives."""
         self._watch: PortWatch | None = None
         self._outside: OutsideJournal | None = None
+        self._beginning = threading.Lock()
+        """Held while a life begins: an outage and a test may want the next one at the same time."""
 
     def watch_port(self) -> None:
         """Resets and records every attempt to connect, until the next life begins. Only while the server is down."""
@@ -490,7 +492,12 @@ class ServerManager:
         return next(name for name in map("server-{}".format, _server_numbers) if name not in self._servers)
 
     def _begin_life(self, server: MockServer, deadline: Deadline) -> None:
-        with clear_refusals(f"The mock server {server.alias!r} cannot start"):
+        with server._beginning, clear_refusals(f"The mock server {server.alias!r} cannot start"):
+            if server.lives and server.is_running:
+                raise RuntimeError(
+                    f"The mock server {server.alias!r} was started by somebody else since its last life has ended (pid "
+                    f"{server.pid}). Restart it from one place at a time: from the test, or from an outage."
+                )
             self._launch_life(server, deadline)
 
     def _launch_life(self, server: MockServer, deadline: Deadline) -> None:

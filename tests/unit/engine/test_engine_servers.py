@@ -56,6 +56,10 @@ def refuses(port: int) -> bool:
     return False
 
 
+def stands_still(process: psutil.Process) -> bool:
+    return process.is_running() and platform.is_frozen(process.pid)
+
+
 class TestLives:
     @both_launchers
     def test_a_server_keeps_its_port_over_all_lives(self, manager: ServerManager) -> None:
@@ -186,6 +190,51 @@ class TestLives:
         finally:
             stop.set()
             thread.join()
+
+    def test_only_one_life_begins_when_two_threads_want_the_next_one(self, manager: ServerManager) -> None:
+        server = manager.start(alias="comfy")
+        manager.kill(server)
+        together, failures = threading.Barrier(2), []
+
+        def begin() -> None:
+            together.wait()
+            try:
+                manager._begin_life(server, Deadline(PATIENCE))
+            except RuntimeError as failure:
+                failures.append(str(failure))
+
+        threads = [threading.Thread(target=begin) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [life.number for life in server.lives] == [1, 2]
+        assert answers(server)
+        assert json.loads(server.journal_file.read_text().splitlines()[0])["life_id"] == server.life_id
+        (failure,) = failures
+        assert failure.startswith("The mock server 'comfy' was started by somebody else since its last life has ended")
+
+    def test_a_server_can_be_killed_while_another_thread_starts_one(
+        self, manager: ServerManager, tmp_path: Path
+    ) -> None:
+        server, faults = manager.start(), tmp_path / "faults.json"
+        faults.write_text(FROZEN_AT_ITS_START)
+        failures = []
+
+        def start() -> None:
+            try:
+                manager.start(ServerOptions(faults=faults), startup_timeout=PATIENCE * 5)
+            except RuntimeError as failure:
+                failures.append(str(failure))
+
+        thread = threading.Thread(target=start)
+        thread.start()
+        pid = eventually(lambda: [each.pid for each in psutil.Process().children(recursive=True) if stands_still(each)])
+        manager.restart(server, StopSignal.SIGKILL)
+        assert thread.is_alive()
+        os.kill(pid[0], signal.SIGKILL)
+        thread.join()
+        assert "ended with SIGKILL" in failures[0]
 
     @pytest.mark.parametrize(("launcher_kind", "count"), [("fork", 20), ("popen", 5)])
     def test_restarts_leave_no_threads_files_or_processes(self, manager: ServerManager, count: int) -> None:
