@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ComfyMockLibrary.engine import platform
-from ComfyMockLibrary.engine.deadline import SLICE, now
+from ComfyMockLibrary.engine.client.wire import Selector
+from ComfyMockLibrary.engine.deadline import SLICE, Deadline, Guard, now, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,39 +25,78 @@ class PortWatch:
     """Listens on a port until it is closed. A client's system connects, and is reset at once: it sees no refusal."""
 
     def __init__(self, port: int, notice: Callable[[float], object]) -> None:
-        """Calls ``notice`` with the time of each attempt, in a thread. Raises OSError if the port cannot be had."""
+        """Does not listen yet: see ``start``. Calls ``notice`` with the time of each attempt, in a thread."""
+        self._port = port
         self._notice = notice
-        self._closing = threading.Event()
-        self._listening = [_listen(socket.AF_INET, "127.0.0.1", port)]
-        with suppress(OSError):  # no IPv6 here
-            self._listening.append(_listen(socket.AF_INET6, "::1", port))
+        self._listening: list[socket.socket] = []
         self._wake, self._woken = socket.socketpair()
-        self._thread = threading.Thread(target=self._watch, name="mockserver-port-watch", daemon=True)
-        self._thread.start()
+        self._thread = threading.Thread(target=self._run, name="mockserver-port-watch", daemon=True)
+        self._condition = Guard()
+        self._is_closing = False
+        self._is_watching = False
+        self._is_over = False
+
+    def start(self) -> None:
+        """Listens from now on. Raises OSError if the port cannot be had; then nothing is left."""
+        try:
+            self._listening.append(_listen(socket.AF_INET, "127.0.0.1", self._port))
+            with suppress(OSError):  # no IPv6 here
+                self._listening.append(_listen(socket.AF_INET6, "::1", self._port))
+            self._thread.start()
+            wait_until(lambda: self._is_watching or None, Deadline(float("inf")), self._condition)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Stops listening: the server can have the port again. Whoever has come until now is told of."""
-        self._closing.set()
+        with self._condition:
+            self._is_closing = True
+            if not self._is_watching:
+                self._free()
+                return
         self._wake.close()
+        wait_until(lambda: self._is_over or None, Deadline(float("inf")), self._condition)
         self._thread.join()
 
-    def _watch(self) -> None:
-        with selectors.DefaultSelector() as selector, self._woken:
-            for each in (*self._listening, self._woken):
-                selector.register(each, selectors.EVENT_READ)
-            is_closing = False
-            while not is_closing:
-                is_closing = self._woken in [key.fileobj for key, _ in selector.select()]
-                try:
-                    for each in self._listening:
-                        self._reset_all(each)
-                except OSError as failure:
-                    if failure.errno not in (errno.EMFILE, errno.ENFILE):
-                        raise
-                    # Without descriptors for now: who knocks waits meanwhile.
-                    is_closing = self._closing.wait(SLICE) or is_closing
-        for each in self._listening:
+    def _free(self) -> None:
+        for each in (*self._listening, self._wake, self._woken):
             each.close()
+
+    def _run(self) -> None:
+        with self._condition:
+            if self._is_closing:  # its start was interrupted
+                return
+            self._is_watching = True
+            self._condition.notify_all()
+        try:
+            with Selector() as selector:
+                self._watch(selector)
+        finally:
+            self._free()
+            with self._condition:
+                self._is_over = True
+                self._condition.notify_all()
+
+    def _watch(self, selector: selectors.BaseSelector) -> None:
+        for each in (*self._listening, self._woken):
+            selector.register(each, selectors.EVENT_READ)
+        is_closing = False
+        while not is_closing:
+            is_closing = self._woken in [key.fileobj for key, _ in selector.select()]
+            try:
+                for each in self._listening:
+                    self._reset_all(each)
+            except OSError as failure:
+                if failure.errno not in (errno.EMFILE, errno.ENFILE):
+                    raise
+                # Without descriptors for now: who knocks waits meanwhile.
+                is_closing = self._is_woken_within(SLICE) or is_closing
+
+    def _is_woken_within(self, seconds: float) -> bool:
+        with Selector() as selector:
+            selector.register(self._woken, selectors.EVENT_READ)
+            return bool(selector.select(seconds))
 
     def _reset_all(self, listening: socket.socket) -> None:
         with suppress(BlockingIOError):

@@ -165,6 +165,11 @@ class MockServer:
         if self._watch is None:
             assert self._outside is not None
             self._watch = PortWatch(self.port, self._outside.attempt)
+            try:
+                self._watch.start()
+            except BaseException:
+                self._watch = None
+                raise
 
     def stop_watching_port(self) -> None:
         """Lets clients be refused as before."""

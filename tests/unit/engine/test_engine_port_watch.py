@@ -5,12 +5,19 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
+import psutil
 import pytest
+from engine_helpers import PATIENCE, eventually, finished
 
+from ComfyMockLibrary.engine import port_watch
 from ComfyMockLibrary.engine.deadline import now
 from ComfyMockLibrary.engine.platform import PortHolder
 from ComfyMockLibrary.engine.port_watch import PortWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MANY = 50
 
@@ -23,6 +30,12 @@ def port() -> int:
     return port
 
 
+def watching(port: int, notice: Callable[[float], object]) -> PortWatch:
+    watch = PortWatch(port, notice)
+    watch.start()
+    return watch
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_an_attempt_is_reset_and_told_of(port: int, host: str) -> None:
     told: list[float] = []
@@ -33,7 +46,7 @@ def test_an_attempt_is_reset_and_told_of(port: int, host: str) -> None:
         has_come.set()
 
     began = now()
-    watch = PortWatch(port, notice)
+    watch = watching(port, notice)
     with pytest.raises(ConnectionResetError), socket.create_connection((host, port), timeout=30) as client:
         client.recv(1)
     assert has_come.wait(30)
@@ -44,7 +57,7 @@ def test_an_attempt_is_reset_and_told_of(port: int, host: str) -> None:
 
 def test_none_is_missed_when_it_is_closed(port: int) -> None:
     told: list[float] = []
-    watch = PortWatch(port, told.append)
+    watch = watching(port, told.append)
     for _ in range(MANY):
         with suppress(ConnectionResetError):
             socket.create_connection(("127.0.0.1", port), timeout=30).close()
@@ -53,11 +66,62 @@ def test_none_is_missed_when_it_is_closed(port: int) -> None:
 
 
 def test_nobody_listens_afterwards(port: int) -> None:
-    PortWatch(port, print).close()
+    watching(port, print).close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=30)
 
 
 def test_a_port_that_is_taken_cannot_be_watched() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
-        PortWatch(taken.getsockname()[1], print)
+        watching(taken.getsockname()[1], print)
+
+
+def test_it_needs_no_descriptor_beside_its_sockets(port: int) -> None:
+    before, told = psutil.Process().num_fds(), []
+    watch = watching(port, told.append)
+    with pytest.raises(ConnectionResetError), socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+        client.recv(1)
+    assert told
+    eventually(lambda: psutil.Process().num_fds() <= before + 4)
+    watch.close()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_the_port_is_free_when_its_start_is_interrupted(
+    port: int, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    start = threading.Thread.start
+
+    def be_interrupted(thread: threading.Thread) -> None:
+        if moment == "after":
+            start(thread)
+        raise KeyboardInterrupt
+
+    watch = PortWatch(port, print)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", be_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            watch.start()
+    with socket.create_server(("127.0.0.1", port)):
+        watch.close()
+
+
+def test_a_thread_that_comes_too_late_watches_nothing(port: int) -> None:
+    watch = PortWatch(port, print)
+    watch.close()
+    watch._run()
+    assert not watch._is_watching
+
+
+def test_a_close_that_was_interrupted_can_be_repeated(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def be_interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    watch = watching(port, print)
+    with monkeypatch.context() as patch:
+        patch.setattr(port_watch, "wait_until", be_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            watch.close()
+    finished(watch.close)
+    finished(watch.close)
+    socket.create_server(("127.0.0.1", port)).close()
