@@ -164,6 +164,7 @@ class OutageRun:
         self._faults: dict[str, Fault] = {}
         self._anonymous: list[Fault] = []
         self._condition = Guard()
+        self._has_begun = False
         self._is_aborted = False
         self._result: OutageResult | None = None
         self._thread = threading.Thread(target=self._run, name=f"OutageRun {outage.name}", daemon=True)
@@ -176,7 +177,9 @@ class OutageRun:
         self._thread.start()
         beginning = sum(1 for _ in takewhile(_is_done_at_once, (each.step for each in self.outage.steps())))
         wait_until(
-            lambda: self.is_over or len(self.taken) >= beginning or None, Deadline(float("inf")), self._condition
+            lambda: self.is_over or (self._has_begun and len(self.taken) >= beginning) or None,
+            Deadline(float("inf")),
+            self._condition,
         )
 
     @property
@@ -197,8 +200,9 @@ class OutageRun:
         with self._condition:
             self._is_aborted = True
             self._condition.notify_all()
-        if self._thread.is_alive():
-            self._thread.join()
+            has_begun = self._has_begun
+        if has_begun:
+            self.wait(None)
 
     def describe(self) -> str:
         """How far it is, in words."""
@@ -208,6 +212,11 @@ class OutageRun:
     # In the thread
 
     def _run(self) -> None:
+        with self._condition:
+            if self._is_aborted:  # its start was interrupted
+                return
+            self._has_begun = True
+            self._condition.notify_all()
         began_at = now()
         problem = _UNFORESEEN
         try:

@@ -349,6 +349,50 @@ class TestHealing:
         assert result.problem == "it was aborted"
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("OutageRun")]
 
+    def test_an_abort_that_was_interrupted_can_be_repeated(
+        self, manager: ServerManager, server: MockServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = OutageRun(outage("kill: {}", "after: 1 h\n    freeze: {}"), manager, server)
+        waits_again, heal, wait = threading.Event(), run._heal, run.wait
+
+        def heal_late() -> str:
+            waits_again.wait(TIMEOUT)
+            return heal()
+
+        def be_interrupted(*_: object) -> None:
+            run._thread._is_stopped = True  # type: ignore[attr-defined] # as an interrupted join does, before 3.13
+            raise KeyboardInterrupt
+
+        def wait_again(timeout: float | None) -> object:
+            waits_again.set()
+            return wait(timeout)
+
+        monkeypatch.setattr(run, "_heal", heal_late)
+        run.start()
+        eventually(lambda: run.taken)
+        with monkeypatch.context() as patch:
+            patch.setattr(run, "wait", be_interrupted)
+            patch.setattr(run._thread, "join", be_interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run.abort()
+        with monkeypatch.context() as patch:
+            patch.setattr(run, "wait", wait_again)
+            finished(run.abort)
+        was_over = run.is_over
+        waits_again.set()
+        assert finished(lambda: wait(None))
+        assert was_over
+        assert server.is_running
+
+    def test_a_run_that_is_aborted_before_it_has_begun_does_nothing(
+        self, manager: ServerManager, server: MockServer
+    ) -> None:
+        run = OutageRun(outage("kill: {}"), manager, server)
+        finished(run.abort)
+        run._run()
+        assert run.taken == []
+        assert len(server.lives) == 1
+
     def test_a_step_that_cannot_be_done_is_named(
         self, manager: ServerManager, server: MockServer, runs: OutageRuns
     ) -> None:
