@@ -71,7 +71,8 @@ class EventJournal:
     @property
     def lost(self) -> str | None:
         """Why the file does not have the latest events, if it has not."""
-        return None if self._file is None else self._file.lost
+        file = self._file  # another thread may close it
+        return None if file is None else file.lost
 
     @property
     def __enter__(self) -> Callable[[], bool]:

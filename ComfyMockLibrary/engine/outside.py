@@ -26,13 +26,14 @@ class OutsideJournal:
         self.path = path
         self.began_at = now()
         self._file: RecordFile | None = RecordFile(path, {"party": "library", "server": alias, "port": port})
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._over: set[str] = set()
 
     @property
     def lost(self) -> str | None:
         """Why the file does not have the latest records, if it has not."""
-        return None if self._file is None else self._file.lost
+        file = self._file  # another thread may close it
+        return None if file is None else file.lost
 
     def life_begun(self, life_id: str, number: int, pid: int) -> None:
         """A life is ready."""
@@ -40,9 +41,10 @@ class OutsideJournal:
 
     def life_over(self, life_id: str, status: int) -> None:
         """A life was seen to have ended; only the first time counts."""
-        if life_id not in self._over:
-            self._over.add(life_id)
-            self._write("life_over", {"life_id": life_id, "status": status})
+        with self._lock:
+            if life_id not in self._over:
+                self._over.add(life_id)
+                self._write("life_over", {"life_id": life_id, "status": status})
 
     def order(self, life_id: str, order: Order) -> None:
         """A life is told something."""

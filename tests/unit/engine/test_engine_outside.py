@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import socket
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import pytest
 from engine_helpers import eventually
 from test_engine_records import records_of
 
 from ComfyMockLibrary import StopSignal
+from ComfyMockLibrary.engine.journal import EventJournal
 from ComfyMockLibrary.engine.outside import OutsideJournal
 
 if TYPE_CHECKING:
@@ -64,3 +67,39 @@ def test_an_end_is_recorded_once(tmp_path: Path) -> None:
     journal.close()
     journal.attempt(1.0)  # too late
     assert [each["kind"] for each in records_of(tmp_path / "a.jsonl")] == ["journal", "life_over"]
+
+
+def test_an_end_is_recorded_once_by_two_threads(tmp_path: Path) -> None:
+    journal = OutsideJournal(tmp_path / "a.jsonl", "main", 8188)
+    other = threading.Thread(target=lambda: journal.life_over("life-a", 1))
+
+    class Meanwhile(set[str]):
+        """Lets the other thread come in between a look and what follows from it, if it can."""
+
+        def __contains__(self, life_id: object) -> bool:
+            found = super().__contains__(life_id)
+            if threading.current_thread() is not other:
+                other.start()
+                other.join(0.1)
+            return found
+
+    journal._over = Meanwhile()
+    journal.life_over("life-a", 1)
+    other.join()
+    journal.close()
+    assert [each["kind"] for each in records_of(tmp_path / "a.jsonl")] == ["journal", "life_over"]
+
+
+@pytest.mark.parametrize("kind", [OutsideJournal, EventJournal])
+def test_a_journal_can_be_closed_while_it_is_asked_whether_it_is_whole(
+    kind: type[OutsideJournal | EventJournal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind is OutsideJournal:
+        journal: OutsideJournal | EventJournal = OutsideJournal(tmp_path / "a.jsonl", "main", 8188)
+    else:
+        journal = EventJournal("main", "id", tmp_path / "a.jsonl")
+    looks = iter([journal._file, None])
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "_file", property(lambda _: next(looks)), raising=False)
+        assert journal.lost is None
+    journal.close()
