@@ -34,6 +34,9 @@ LOOK_INTERVAL = 0.02
 
 REQUEST_TIMEOUT = 10.0
 
+_END_TIMEOUT = 5.0
+"""Seconds within which the end of a process is known that cannot be thawed because it has ended."""
+
 _UNFORESEEN = "it ran into an error that nobody has foreseen, whose traceback is on stderr"
 
 StepOutcome = Literal["done", "timed out", "failed"]
@@ -361,7 +364,7 @@ class OutageRun:
         began_at = now()
         try:
             if self.server.is_frozen:
-                self._servers.thaw(self.server)
+                self._thaw_unless_ended()
             self.server.faults.clear(*self._all_faults())
             if not self.server.is_running:
                 self._servers.restart(self.server)
@@ -370,6 +373,13 @@ class OutageRun:
             return f"the server could not be healed: {failure}"
         self._note("end", "heal", began_at, "done", "")
         return ""
+
+    def _thaw_unless_ended(self) -> None:
+        try:
+            self._servers.thaw(self.server)
+        except RuntimeError:
+            if self._servers.wait_for_stop(self.server, _END_TIMEOUT) is None:
+                raise
 
 
 def _is_done_at_once(step: Step) -> bool:

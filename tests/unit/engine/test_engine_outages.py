@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from engine_helpers import eventually, finished
 
-from ComfyMockLibrary.engine import outages, prompts
+from ComfyMockLibrary.engine import outages, platform, prompts
 from ComfyMockLibrary.engine.client.backoff import Backoff
 from ComfyMockLibrary.engine.client.comfy_client import ClientOptions, ComfyClient
 from ComfyMockLibrary.engine.http import HttpError
@@ -402,6 +405,23 @@ class TestHealing:
             "step 1 (start) failed: the server runs; let the script wait for life_ended, or kill it, before"
         )
         assert result.steps[0].outcome == "failed"
+
+    def test_a_server_that_ends_just_before_it_is_thawed_is_healed(
+        self, manager: ServerManager, server: MockServer, runs: OutageRuns, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        thaw = platform.thaw
+
+        def thaw_when_killed(pid: int) -> None:
+            os.kill(pid, signal.SIGKILL)
+            eventually(lambda: not psutil.pid_exists(pid))
+            thaw(pid)
+
+        monkeypatch.setattr(platform, "thaw", thaw_when_killed)
+        result = runs.start(outage("freeze: {}"), manager, server).wait(TIMEOUT)
+        assert result is not None
+        assert result.is_complete
+        assert len(server.lives) == 2
+        assert server.is_running
 
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
     @pytest.mark.parametrize("step", ["_do", "_heal"])
