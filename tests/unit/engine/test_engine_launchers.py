@@ -57,7 +57,7 @@ def launch(
 
 
 @pytest.fixture
-def fork_launcher() -> Iterator[ForkLauncher]:
+def own_launcher() -> Iterator[ForkLauncher]:
     """A launcher with a fork server of its own, which ends with the test."""
     launcher = ForkLauncher()
     yield launcher
@@ -201,13 +201,13 @@ def test_what_is_no_ready_line_is_not_ready(tmp_path: Path) -> None:
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_life_may_print_before_its_ready_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fork_launcher: ForkLauncher, launcher: str, unbuffered: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_launcher: ForkLauncher, launcher: str, unbuffered: str
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(PRINTS_AT_EVERY_START)
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     monkeypatch.setenv("PYTHONPATH", path)
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
-    launch = fork_launcher.launch if launcher == "fork" else PopenLauncher().launch
+    launch = (own_launcher if launcher == "fork" else launchers.of_programs()).launch
     life = launch(LifeSettings(0, "x", tmp_path / "log", tmp_path / "jsonl"))
     try:
         assert life.wait_until_ready(Deadline(PATIENCE))["life_id"] == "x"
@@ -218,7 +218,7 @@ def test_a_life_may_print_before_its_ready_line(
 
 
 def test_a_fork_server_whose_reports_are_not_read_any_more_is_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fork_launcher: ForkLauncher
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_launcher: ForkLauncher
 ) -> None:
     def fail(*_: object) -> None:
         raise AssertionError
@@ -226,12 +226,12 @@ def test_a_fork_server_whose_reports_are_not_read_any_more_is_replaced(
     with monkeypatch.context() as patch:
         patch.setattr(threading, "excepthook", lambda _: None)
         patch.setattr("ComfyMockLibrary.engine.fork_launcher._ForkServer._take", fail)
-        life = fork_launcher.launch(LifeSettings(0, "one", tmp_path / "one", tmp_path / "one.jsonl"))
+        life = own_launcher.launch(LifeSettings(0, "one", tmp_path / "one", tmp_path / "one.jsonl"))
         with pytest.raises(NotReady, match="was lost with the process that starts servers"):
             life.wait_until_ready(Deadline(PATIENCE))
-        assert fork_launcher._server is not None
-        fork_launcher._server._reader.join(PATIENCE)
-    ready(fork_launcher.launch(LifeSettings(0, "two", tmp_path / "two", tmp_path / "two.jsonl")))
+        assert own_launcher._server is not None
+        own_launcher._server._reader.join(PATIENCE)
+    ready(own_launcher.launch(LifeSettings(0, "two", tmp_path / "two", tmp_path / "two.jsonl")))
 
 
 def test_all_servers_of_a_process_share_one_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
