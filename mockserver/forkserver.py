@@ -37,6 +37,7 @@ from typing import Any, NoReturn
 from mockserver import lifeline as own_lifeline
 from mockserver.__main__ import main as run_life
 from mockserver.__main__ import prepare_imports
+from mockserver.ready_line import read_ready_line
 
 _CLOSED_ABOVE = 1 << 16
 
@@ -186,7 +187,7 @@ class ForkServer:
         data = os.read(life.ready_pipe, 65536)
         life.output += data
         *lines, life.output = life.output.split(b"\n")
-        ready = next(filter(None, map(_ready, lines)), None)
+        ready = next(filter(None, map(read_ready_line, lines)), None)
         if ready is not None:
             _report("ready", life.id, ready=ready)
         if ready is not None or not data:
@@ -232,15 +233,6 @@ def _read_line(descriptor: int) -> bytes:
             return b""
         line += data
     return line
-
-
-def _ready(line: bytes) -> dict[str, Any] | None:
-    """What a line says, if it is a ready line: what a life imports may print others before."""
-    try:
-        ready = json.loads(line)
-    except ValueError:
-        return None
-    return ready if isinstance(ready, dict) else None
 
 
 def _report(report: str, life_id: Any, **facts: Any) -> None:

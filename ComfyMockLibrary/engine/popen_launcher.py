@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import queue
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ComfyMockLibrary.engine import platform
 from ComfyMockLibrary.engine.deadline import SLICE, Deadline
 from ComfyMockLibrary.engine.launcher import LaunchedLife, LifeSettings, NotReady, discard, ended_early
+from mockserver.ready_line import read_ready_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,7 @@ class _PopenLife:
                     raise NotReady(f"was not ready within {deadline.timeout:g} s") from None
             else:
                 break
-        ready = _ready(line)
+        ready = read_ready_line(line)
         if ready is not None:
             return ready
         status = self.wait(Deadline(deadline.timeout))
@@ -99,15 +99,6 @@ class _PopenLife:
         line = b""
         with self._process.stdout as output:
             for line in output:
-                if _ready(line) is not None:
+                if read_ready_line(line) is not None:
                     break
             self._ready.put(line)
-
-
-def _ready(line: bytes) -> dict[str, Any] | None:
-    """What a line says, if it is a ready line: what is imported at every start of Python may print others before."""
-    try:
-        ready = json.loads(line)
-    except ValueError:
-        return None
-    return ready if isinstance(ready, dict) else None
