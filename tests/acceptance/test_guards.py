@@ -178,6 +178,7 @@ class TestTheLayers:
         report = (str(file.relative_to(LIBRARY)) for file in (LIBRARY / "engine" / "report").glob("*.py"))
         allowed = {
             "engine/platform.py": ("mockserver.port_owner.owner_of",),
+            "engine/popen_launcher.py": ("mockserver.ready_line.read_ready_line",),
             "engine/record_form.py": ("mockserver",),  # for the file with the format of records
             "engine/outages.py": ("mockserver.outages.", "mockserver.faults.kinds.as_json"),
         } | dict.fromkeys(report, ("mockserver.outages.",))
