@@ -49,9 +49,12 @@ def read_line(process: subprocess.Popen[bytes], log: Callable[[], str] = str) ->
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Whether a process has ended, collected by its parent or not."""
+    """Whether a process has ended, collected by its parent or not.
+
+    Its first thread is a zombie as soon as that has ended; what the process holds is held until the last one has.
+    """
     try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        return not process.is_running() or (process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1)
     except psutil.NoSuchProcess:
         return True
 
