@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import psutil
+import pytest
 from robot_run import PROJECT, eventually
 
 if TYPE_CHECKING:
@@ -126,3 +128,20 @@ def test_an_interruption_ends_all_that_it_has_started(tmp_path: Path) -> None:
         soak.wait()
     assert soak.returncode == 1, printed
     assert eventually(lambda: not any(each.is_running() for each in family) or None, LONG)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root may let a thread be quick again")
+def test_threads_are_quick_and_slow_by_turns_and_in_the_end_as_they_were() -> None:
+    waiting = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(0, flush=True); input()'])"
+    with subprocess.Popen([sys.executable, "-c", waiting], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        (child,) = psutil.Process(parent.pid).children()
+        command = [sys.executable, str(SOAK / "jitter.py"), str(parent.pid)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as jitter:
+            for policy in (os.SCHED_IDLE, os.SCHED_OTHER, os.SCHED_IDLE):
+                assert eventually(lambda policy=policy: os.sched_getscheduler(child.pid) == policy or None, LONG)
+            jitter.communicate()
+        assert jitter.returncode == 0
+        assert os.sched_getscheduler(child.pid) == os.SCHED_OTHER
+        parent.communicate(b"\n")

@@ -46,6 +46,7 @@ while True:
 """
 """Ends when its stdin does, however its parent has ended."""
 
+JITTER = Path(__file__).with_name("jitter.py")
 THE_RUN_ITSELF = "(the run itself)"
 TRACEBACK = "Traceback (most recent call last)"
 PR_SET_PDEATHSIG = 1
@@ -175,7 +176,8 @@ class Soak:
 
     def _write(self) -> None:
         tests = [{"file": file, "test": test, **vars(tally)} for (file, test), tally in sorted(self._tallies.items())]
-        settings = {name: getattr(self._arguments, name) for name in ("suites", "tests", "load", "processes", "seed")}
+        asked = ("suites", "tests", "load", "jitter", "processes", "seed")
+        settings = {name: getattr(self._arguments, name) for name in asked}
         report = {**settings, "failures": self._failures, "runs": self._runs, "results": tests}
         (self._output / "soak.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
@@ -278,16 +280,20 @@ def _row(what: str, *tallies: Tally) -> str:
 
 
 @contextmanager
-def busy_loops(count: int) -> Iterator[None]:
-    """So many processes that do nothing, as fast as they can."""
-    loops = [subprocess.Popen([sys.executable, "-c", BUSY_LOOP], stdin=subprocess.PIPE) for _ in range(count)]
+def helpers(arguments: argparse.Namespace) -> Iterator[None]:
+    """What makes it hard for the runs: busy loops, and threads that are quick and slow by turns."""
+    commands = [["-c", BUSY_LOOP]] * arguments.load
+    if arguments.jitter:
+        commands.append([str(JITTER), str(os.getpid())])
+    processes = [subprocess.Popen([sys.executable, *command], stdin=subprocess.PIPE) for command in commands]
     try:
         yield
     finally:
-        for loop in loops:
-            loop.kill()
-        for loop in loops:
-            loop.communicate()
+        for process in processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=TIME_TO_END)
+            process.kill()
+            process.wait()
 
 
 def say(*lines: str) -> None:
@@ -313,6 +319,9 @@ def _arguments() -> argparse.Namespace:
         help="what pytest takes: files, node ids, '-k EXPRESSION'; alone, no suites run (default: tests)",
     )
     parser.add_argument("--load", type=int, default=os.cpu_count(), help="busy loops (default: one a core)")
+    parser.add_argument(
+        "--jitter", action="store_true", help="let all threads be quick and slow by turns: shows races (Linux, root)"
+    )
     parser.add_argument("--processes", type=int, default=4, help="of pabot and of pytest (default: %(default)s)")
     parser.add_argument(
         "--limit", type=float, default=60, help="minutes after which a run hangs (default: %(default)s)"
@@ -320,6 +329,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="the order of round N is that of SEED + N (default: 0)")
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "soak", help="directory for what is kept")
     arguments = parser.parse_args()
+    if arguments.jitter and not (sys.platform == "linux" and os.geteuid() == 0):
+        parser.error("--jitter needs Linux and root: it changes how threads are scheduled. Leave it out, or use --load")
     if not arguments.suites and not arguments.tests:
         arguments.suites, arguments.tests = [str(ROOT / "robot")], ["tests"]
     arguments.suites = [str(Path(path).resolve()) for path in arguments.suites or ()]
@@ -338,7 +349,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell lets what it starts in the background ignore Ctrl-C
         signal.signal(number, signal.default_int_handler)
     soak = Soak(arguments)
-    with busy_loops(arguments.load):
+    with helpers(arguments):
         try:
             soak.run()
         except KeyboardInterrupt:
