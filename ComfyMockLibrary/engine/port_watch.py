@@ -28,13 +28,21 @@ class PortWatch:
         """Does not listen yet: see ``start``. Calls ``notice`` with the time of each attempt, in a thread."""
         self._port = port
         self._notice = notice
+        self._come: list[float] = []
+        """When attempts came."""
+        self._told = 0
+        """Of how many of them somebody was told."""
         self._listening: list[socket.socket] = []
         self._wake, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="mockserver-port-watch", daemon=True)
+        self._teller = threading.Thread(target=self._tell, name="mockserver-port-watch-teller", daemon=True)
         self._condition = Guard()
         self._is_closing = False
         self._is_watching = False
         self._is_over = False
+        """Nobody listens any more."""
+        self._has_told = False
+        """Nor is anybody told of any more."""
 
     def start(self) -> None:
         """Listens from now on. Raises OSError if the port cannot be had; then nothing is left."""
@@ -42,6 +50,7 @@ class PortWatch:
             self._listening.append(_listen(socket.AF_INET, "127.0.0.1", self._port))
             with suppress(OSError):  # no IPv6 here
                 self._listening.append(_listen(socket.AF_INET6, "::1", self._port))
+            self._teller.start()
             self._thread.start()
             wait_until(lambda: self._is_watching or None, Deadline(float("inf")), self._condition)
         except BaseException:
@@ -52,12 +61,19 @@ class PortWatch:
         """Stops listening: the server can have the port again. Whoever has come until now is told of."""
         with self._condition:
             self._is_closing = True
+            self._condition.notify_all()
             if not self._is_watching:
                 self._free()
                 return
         self._wake.close()
-        wait_until(lambda: self._is_over or None, Deadline(float("inf")), self._condition)
+        wait_until(lambda: (self._is_over and self._has_told) or None, Deadline(float("inf")), self._condition)
         self._thread.join()
+        self._teller.join()
+
+    def catch_up(self) -> None:
+        """Returns when all are told of who have come until now."""
+        come = len(self._come)
+        wait_until(lambda: self._told >= come or self._has_told or None, Deadline(float("inf")), self._condition)
 
     def _free(self) -> None:
         for each in (*self._listening, self._wake, self._woken):
@@ -77,6 +93,28 @@ class PortWatch:
             with self._condition:
                 self._is_over = True
                 self._condition.notify_all()
+
+    def _tell(self) -> None:
+        """Runs in a thread of its own: a disk that is slow to take the record must not keep the client waiting."""
+        try:
+            while self._may_tell():
+                self._notice(self._come[self._told])
+                with self._condition:
+                    self._told += 1
+                    self._condition.notify_all()
+        finally:
+            with self._condition:
+                self._has_told = True
+                self._condition.notify_all()
+
+    def _may_tell(self) -> bool:
+        """Waits for somebody to tell of. False when nobody can come any more."""
+
+        def look() -> bool | None:
+            is_last = self._is_over or (self._is_closing and not self._is_watching)
+            return True if len(self._come) > self._told else False if is_last else None
+
+        return bool(wait_until(look, Deadline(float("inf")), self._condition))
 
     def _watch(self, selector: selectors.BaseSelector) -> None:
         for each in (*self._listening, self._woken):
@@ -104,11 +142,16 @@ class PortWatch:
                 try:
                     connection, _ = listening.accept()
                 except ConnectionError:  # it has gone
-                    self._notice(now())
+                    self._note(now())
                     continue
-                self._notice(now())
+                self._note(now())
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
                 connection.close()
+
+    def _note(self, at: float) -> None:
+        with self._condition:
+            self._come.append(at)
+            self._condition.notify_all()
 
 
 def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:

@@ -237,8 +237,14 @@ class MockServer:
 
     @property
     def outside_file(self) -> Path:
-        """The journal that tells of its lives from outside. There is one from its first life on."""
+        """The journal that tells of its lives from outside. There is one from its first life on.
+
+        It has all attempts until now to connect to a watched port: what a client has seen already is in it.
+        """
         assert self._outside is not None
+        watch = self._watch  # another thread may end it
+        if watch is not None:
+            watch.catch_up()
         return self._outside.path
 
     @property

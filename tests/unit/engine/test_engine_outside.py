@@ -12,6 +12,7 @@ from engine_helpers import eventually
 from test_engine_records import records_of
 
 from ComfyMockLibrary import StopSignal
+from ComfyMockLibrary.engine.deadline import pause
 from ComfyMockLibrary.engine.journal import EventJournal
 from ComfyMockLibrary.engine.outside import OutsideJournal
 
@@ -57,6 +58,25 @@ def test_lives_orders_and_attempts_are_recorded(new_manager: Callable[..., Serve
         tmp_path / "main-life-1.journal.jsonl",
         tmp_path / "main-life-2.journal.jsonl",
     ]
+
+
+def test_what_a_client_has_seen_is_recorded_for_whoever_looks(
+    new_manager: Callable[..., ServerManager], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = new_manager(tmp_path)
+    server = manager.start(alias="main")
+    write = OutsideJournal.attempt
+
+    def be_slow(journal: OutsideJournal, at: float) -> None:
+        pause(0.2)  # as on a disk that is busy
+        write(journal, at)
+
+    monkeypatch.setattr(OutsideJournal, "attempt", be_slow)
+    manager.kill(server, StopSignal.SIGKILL, watch_attempts=True)
+    for number in (1, 2):
+        with pytest.raises(ConnectionResetError), socket.create_connection(("127.0.0.1", server.port), 30) as client:
+            client.recv(1)
+        assert len(server.evidence.attempts()) == number
 
 
 def test_an_end_is_recorded_once(tmp_path: Path) -> None:

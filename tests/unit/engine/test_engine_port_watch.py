@@ -65,6 +65,25 @@ def test_none_is_missed_when_it_is_closed(port: int) -> None:
     assert len(told) == MANY
 
 
+def test_no_client_waits_for_the_record_of_its_attempt(port: int) -> None:
+    told: list[float] = []
+    may_go_on = threading.Event()
+
+    def be_slow(at: float) -> None:
+        may_go_on.wait(PATIENCE)
+        told.append(at)
+
+    watch = watching(port, be_slow)
+    for _ in range(3):
+        with pytest.raises(ConnectionResetError), socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+            client.recv(1)
+    assert told == []
+    may_go_on.set()
+    watch.catch_up()
+    assert len(told) == 3
+    watch.close()
+
+
 def test_nobody_listens_afterwards(port: int) -> None:
     watching(port, print).close()
     with pytest.raises(ConnectionRefusedError):
@@ -81,21 +100,24 @@ def test_it_needs_no_descriptor_beside_its_sockets(port: int) -> None:
     watch = watching(port, told.append)
     with pytest.raises(ConnectionResetError), socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
         client.recv(1)
+    watch.catch_up()
     assert told
     eventually(lambda: psutil.Process().num_fds() <= before + 4)
     watch.close()
 
 
+@pytest.mark.parametrize("of", ["mockserver-port-watch", "mockserver-port-watch-teller"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_the_port_is_free_when_its_start_is_interrupted(
-    port: int, monkeypatch: pytest.MonkeyPatch, moment: str
+    port: int, monkeypatch: pytest.MonkeyPatch, moment: str, of: str
 ) -> None:
     start = threading.Thread.start
 
     def be_interrupted(thread: threading.Thread) -> None:
-        if moment == "after":
+        if moment == "after" or thread.name != of:
             start(thread)
-        raise KeyboardInterrupt
+        if thread.name == of:
+            raise KeyboardInterrupt
 
     watch = PortWatch(port, print)
     with monkeypatch.context() as patch:
@@ -104,6 +126,7 @@ def test_the_port_is_free_when_its_start_is_interrupted(
             watch.start()
     with socket.create_server(("127.0.0.1", port)):
         watch.close()
+    eventually(lambda: not (watch._thread.is_alive() or watch._teller.is_alive()))
 
 
 def test_a_thread_that_comes_too_late_watches_nothing(port: int) -> None:
