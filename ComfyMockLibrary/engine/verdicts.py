@@ -14,7 +14,7 @@ from ComfyMockLibrary.errors import ExpectationFailed
 from ComfyMockLibrary.types import BackoffStrategy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ComfyMockLibrary.engine.evidence import ConnectionLoss, Evidence, RecordedRequest, RecordedSocket
     from ComfyMockLibrary.engine.servers import MockServer
@@ -24,6 +24,9 @@ _SHOWN = 5
 
 _ALIKE = 0.6
 """How much of two paths must be the same for one to be taken for a slip of the other."""
+
+_MOST_UNSEEN = 1000
+"""How many attempts may have been made in a row that nobody has seen."""
 
 _ALMOST_AT_ONCE = 0.05
 """Seconds within which a first attempt counts as made at once, without a delay."""
@@ -128,17 +131,15 @@ class Verdicts:
                 "client try more often. While the server is down attempts are seen only with "
                 "`Kill Mock Server    watch_attempts=yes`."
             )
-        expected = [
-            min(_delay(strategy, base, number), maximum or float("inf")) for number in range(1, len(delays) + 2)
-        ]
-        blind_spans = () if loss is None else loss.blind_spans
-        for possible in (moments, *_with_an_unseen_one(moments, blind_spans, expected, tolerance)):
-            told = zip(_between(possible), expected, strict=False)
-            if all(abs(seen - wanted) <= tolerance * wanted for seen, wanted in told):
-                return
-        expected.pop()
+
+        def expected(number: int) -> float:
+            return min(_delay(strategy, base, number), maximum or float("inf"))
+
+        if _may_be_delays_of(moments, expected, tolerance, () if loss is None else loss.blind_spans):
+            return
+        wanted = [expected(number) for number in range(1, len(delays) + 1)]
         raise ExpectationFailed(
-            f"Backoff should be {strategy.value} with delays of {_seconds(expected)} (tolerance {tolerance:.0%}) "
+            f"Backoff should be {strategy.value} with delays of {_seconds(wanted)} (tolerance {tolerance:.0%}) "
             f"but the delays were {_seconds(delays)}. {_nearest_strategy(delays)}"
         )
 
@@ -354,20 +355,49 @@ def _between(moments: Sequence[float]) -> list[float]:
     return [later - earlier for earlier, later in pairwise(moments)]
 
 
-def _with_an_unseen_one(
+def _may_be_delays_of(
     moments: Sequence[float],
-    blind_spans: Sequence[tuple[float, float]],
-    expected: Sequence[float],
+    expected: Callable[[int], float],
     tolerance: float,
-) -> Iterator[list[float]]:
-    """The moments with one more, where an attempt may have been made that was not seen and would be a right one."""
-    for position, (earlier, later) in enumerate(pairwise(moments)):
-        before, after = expected[position : position + 2]
-        for begin, end in blind_spans:
-            earliest = max(begin, earlier + before * (1 - tolerance), later - after * (1 + tolerance))
-            latest = min(end, earlier + before * (1 + tolerance), later - after * (1 - tolerance))
-            if earliest <= latest:
-                yield sorted([*moments, (earliest + latest) / 2])
+    blind_spans: Sequence[tuple[float, float]],
+) -> bool:
+    """Whether all delays are as expected: the first, the second and so on. Some may have ended unseen."""
+    over = {0}
+    """How many delays may be over at a moment."""
+    for earlier, later in pairwise(moments):
+        over = {
+            number for before in over for number in _over_at(later, earlier, before, expected, tolerance, blind_spans)
+        }
+    return bool(over)
+
+
+def _over_at(
+    later: float,
+    earlier: float,
+    before: int,
+    expected: Callable[[int], float],
+    tolerance: float,
+    blind_spans: Sequence[tuple[float, float]],
+) -> Iterator[int]:
+    """How many delays may be over at a moment, if so many were before: one more, or several, with unseen attempts."""
+
+    def end_of(number: int, first: float, last: float) -> tuple[float, float]:
+        """Between which moments a delay ends that has begun between two."""
+        return first + expected(number) * (1 - tolerance), last + expected(number) * (1 + tolerance)
+
+    first, last = end_of(before + 1, earlier, earlier)
+    if first <= later <= last:
+        yield before + 1
+    for begin, end in blind_spans:
+        first = last = earlier
+        for number in range(before + 1, before + 1 + _MOST_UNSEEN):
+            first, last = end_of(number, first, last)
+            first, last = max(begin, first), min(end, later, last)
+            if first > last:
+                break
+            earliest, latest = end_of(number + 1, first, last)
+            if earliest <= later <= latest:
+                yield number + 1
 
 
 def _nearest_strategy(delays: Sequence[float]) -> str:

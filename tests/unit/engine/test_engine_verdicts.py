@@ -155,6 +155,33 @@ class TestBackoff:
                 "but the delays were 1 s, 1 s, 2 s. They look constant with base=1 s."
             )
 
+    @pytest.mark.parametrize(
+        ("strategy", "delays", "end", "is_right"),
+        [
+            (BackoffStrategy.constant, (1, 1, 4), 5.5, True),  # a life that was slow to start
+            (BackoffStrategy.constant, (1, 1, 3.5), 5.0, True),
+            (BackoffStrategy.constant, (1, 1, 4), 4.5, False),
+            (BackoffStrategy.linear, (1, 2 + 3 + 4, 5), 9.5, True),
+            (BackoffStrategy.linear, (1, 2 + 3 + 4, 3), 9.5, False),
+            (BackoffStrategy.exponential, (1, 2, 4 + 8 + 16, 32), 31.0, True),
+            (BackoffStrategy.exponential, (1, 2, 4 + 8 + 16, 16), 31.0, False),
+        ],
+    )
+    def test_several_in_a_row_may_be_unseen(
+        self, story: Story, strategy: BackoffStrategy, delays: tuple[float, ...], end: float, is_right: bool
+    ) -> None:
+        lost_at = lose_for_a_while(story, *delays)
+        story.stop_watching(lost_at + 2.5, lost_at + end)
+        if is_right:
+            story.verdicts.backoff_should_be(strategy, 1.0, None, 0.2)
+        else:
+            assert failure(story.verdicts.backoff_should_be, strategy, 1.0, None, 0.2)
+
+    def test_any_delay_is_right_if_the_tolerance_says_so(self, story: Story) -> None:
+        lost_at = lose_for_a_while(story, 1, 1, 4)
+        story.stop_watching(lost_at + 2.5, lost_at + 5.5)
+        story.verdicts.backoff_should_be(BackoffStrategy.constant, 1.0, None, 1.5)
+
     def test_one_delay_tells_nothing(self, story: Story) -> None:
         lose_for_a_while(story, 1)
         text = failure(story.verdicts.backoff_should_be, BackoffStrategy.constant, 1.0, None, 0.2)
