@@ -27,9 +27,10 @@ Process Freezes And Goes On
     [Documentation]    A server that freezes in the middle of a prompt finishes it when it is thawed.
     Start Mock Server    node_duration=0 s
     Connect Client    ping_interval=None
-    Freeze Mock Server When    executing    node=2    moment=before
+    ${freeze} =    Freeze Mock Server When    executing    node=2    moment=before
     ${prompt} =    Queue Prompt
     Wait For Event    executing    node=1
+    Wait For Fault    ${freeze}
     Event Should Not Fire    executing    timeout=200 ms    node=2
     Thaw Mock Server
     Wait For Event    executing    node=None
