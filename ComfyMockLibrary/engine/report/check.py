@@ -317,11 +317,12 @@ def for_websockets(outage: Outage) -> Outage:
     """The outage for a client that may open its websocket behind its prompt: what disturbs a job waits for both."""
     from mockserver.outages.outage import Step, WaitFor
 
-    first = outage.script[0].wait_for
+    place = next((place for place, step in enumerate(outage.script) if step.wait_for is not None), 0)
+    first = outage.script[place].wait_for
     if first is None or first.prompt_id is None:
         return outage
     opened = Step(wait_for=WaitFor(clients=1, optional=True, timeout=START_LIMIT))
-    return _replaced(outage, script=[outage.script[0], opened, *outage.script[1:]])
+    return _replaced(outage, script=[*outage.script[: place + 1], opened, *outage.script[place + 1 :]])
 
 
 def for_pollers(outage: Outage) -> Outage:

@@ -21,11 +21,11 @@ def test_other_waits_stay_as_they_are() -> None:
 
 def test_what_disturbs_a_job_waits_for_the_websocket_too() -> None:
     outage = load("client-id-taken-over")
-    first, opened, *others = for_websockets(outage).script
-    assert first == outage.script[0]
+    hold, first, opened, *others = for_websockets(outage).script
+    assert [hold, first] == outage.script[:2]
     assert opened.wait_for is not None
     assert (opened.wait_for.clients, opened.wait_for.optional) == (1, True)
-    assert others == outage.script[1:]
+    assert others == outage.script[2:]
 
 
 def test_outages_about_connections_do_so_anyway() -> None:
