@@ -170,8 +170,14 @@ Messages
     1 2 3    Drop Message    executing    node=None
     1 2 2 3 None    Duplicate Message    executing    node=2
     1 2 2 2 3 None    Duplicate Message    executing    node=2    copies=2
-    1 3 None 2    Delay Message    executing    500 ms    node=2
     1 3 2 None    Reorder Message    executing    node=2    behind=4
+
+Message Comes Late
+    [Documentation]    The others go ahead of it, at the latest until its fault is cleared.
+    [Template]    Second Node Should Be Announced Last
+    # fault
+    Delay Message    executing    1 minute    node=2
+    Delay Message    executing    1 minute    nth=2
 
 HTTP
     [Documentation]    Requests fail in all the ways in which they do in the wild.

@@ -132,13 +132,14 @@ Frozen Server Is Noticed And Thawed
     [Documentation]    A frozen server keeps its sockets open; only the heartbeat can tell.
     Server With A Connected Client    ping_interval=100 ms    pong_timeout=500 ms    connect_timeout=1 s
     Freeze Mock Server
-    ${loss} =    Wait For Disconnection
+    ${loss} =    Wait For Disconnection    since=start
     Should Be Equal    ${loss.data.cause}    no pong within 0.5 s
     Mock Server Should Be Running
     Connection Should Not Be Valid
     Thaw Mock Server
     Wait For Connection
-    Prompt Should Succeed
+    ${prompt} =    Queue Prompt
+    Wait For Prompt    ${prompt}    success
 
 Delays Grow As Configured
     [Documentation]    Delays are those of the strategy, cut at the longest, and are really waited.

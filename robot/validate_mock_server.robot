@@ -80,7 +80,7 @@ Test Tags           validation
         ${exists} =    Evaluate    psutil.pid_exists(${life.pid})
         Should Not Be True    ${exists}
     END
-    Run Keyword And Expect Error    *refused*    Connect Client    auto_reconnect=no    timeout=1 s
+    Run Keyword And Expect Error    *refused*    Connect Client    auto_reconnect=no
 
 
 *** Keywords ***
