@@ -162,10 +162,18 @@ class RobotProcess:
         """All processes of the run but the first, whoever their parent is now."""
         return [process for process in self._processes() if process.pid != self.pid]
 
+    def has_a_frozen_one(self) -> bool:
+        """Whether a process that the run has started stands still."""
+        return any(_is_frozen(process) for process in self.started_processes())
+
     def wait_for(self, look: Callable[[], object], what: str, timeout: float = 30.0) -> None:
         """Waits until ``look`` finds something while the run goes on."""
-        eventually(lambda: look() or self._process.poll() is not None or None, timeout)
-        assert look(), f"{what} did not happen.\n{self.printed}"
+
+        def seen() -> bool | None:
+            has_ended = self._process.poll() is not None  # before the look, or its last moment could be missed
+            return True if look() else False if has_ended else None
+
+        assert eventually(seen, timeout), f"{what} did not happen.\n{self.printed}"
 
     def press_ctrl_c(self) -> None:
         """Sends what a terminal sends: SIGINT to the whole group."""
@@ -298,6 +306,12 @@ def _mark_of(process: psutil.Process) -> str | None:
         return process.environ().get(MARK)
     except (psutil.Error, OSError):
         return None
+
+
+def _is_frozen(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):  # it has just ended
+        return process.status() == psutil.STATUS_STOPPED
+    return False
 
 
 class _Collector(ResultVisitor):  # type: ignore[misc]  # has no types

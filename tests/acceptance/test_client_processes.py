@@ -6,7 +6,6 @@ import re
 import signal
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 from robot_run import eventually, run_robot, started_robot
 
@@ -123,11 +122,7 @@ def wait_until_ready(robot: RobotProcess, state: str) -> None:
     robot.wait_for((robot.directory / "ready").exists, "The file ready")
     robot.wait_for(lambda: len(list(robot.directory.glob("started-*"))) == 2, "The start of the child")
     if state == "frozen":
-        assert eventually(lambda: has_a_stopped_one(robot) or None, 5)
-
-
-def has_a_stopped_one(robot: RobotProcess) -> bool:
-    return any(process.status() == psutil.STATUS_STOPPED for process in robot.started_processes())
+        assert eventually(lambda: robot.has_a_frozen_one() or None, 30.0)
 
 
 CASES = (

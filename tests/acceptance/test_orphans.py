@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 from robot_run import (
     BEFORE_IT_ASKS_TO_DIE_WITH_ITS_PARENT,
@@ -146,8 +145,4 @@ def wait_until_ready(robot: RobotProcess, state: str) -> None:
     robot.wait_for(sign.exists, f"The file {sign.name}")
     assert robot.started_processes()
     if state == "frozen":
-        assert eventually(lambda: has_a_stopped_one(robot) or None, 5)
-
-
-def has_a_stopped_one(robot: RobotProcess) -> bool:
-    return any(process.status() == psutil.STATUS_STOPPED for process in robot.started_processes())
+        assert eventually(lambda: robot.has_a_frozen_one() or None, 30.0)
