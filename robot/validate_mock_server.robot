@@ -5,7 +5,7 @@ Documentation       Eight checks that the mock server itself works here. Run it 
 ...                 has a server of its own, so any of them can be run alone.
 
 Library             Collections
-Library             ComfyMockLibrary
+Library             ComfyMockLibrary    timeout=20 s    shutdown_timeout=20 s
 
 Test Setup          Start Mock Server
 
