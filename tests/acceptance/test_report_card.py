@@ -22,7 +22,10 @@ CLIENTS = PROJECT / "tests" / "clients"
 PYTHON_CLIENT = [sys.executable, str(CLIENTS / "python_client.py"), "{url}"]
 NODE_CLIENT = ["node", str(CLIENTS / "node_client.mjs"), "{url}"]
 PATIENCE = "8"
-"""Seconds. A good client needs 4 to give up a dead connection; bad ones cost this much."""
+"""Seconds. Bad clients cost this much."""
+
+GOOD_PATIENCE = "40"
+"""Seconds. A good client needs 4 to give up a dead connection, or more where it has to wait for the machine."""
 
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="There is no node.")
 
@@ -40,9 +43,9 @@ def check(
     )
 
 
-def card_of(command: list[str], *names: str) -> dict[str, dict[str, Any]]:
+def card_of(command: list[str], *names: str, patience: str = PATIENCE) -> dict[str, dict[str, Any]]:
     """Entries by outage."""
-    ran = check(command, *names, options=("--timeout", PATIENCE, "--format", "json"))
+    ran = check(command, *names, options=("--timeout", patience, "--format", "json"))
     assert ran.returncode in (0, 1), ran.stderr
     entries = {each["outage"]: each for each in json.loads(ran.stdout)["outages"]}
     failed = any(each["verdict"] == "not survived" for each in entries.values())
@@ -61,7 +64,7 @@ class TestGoodClients:
             "too-many-requests",
             "fast-job",
         )
-        card = card_of(PYTHON_CLIENT, *names)
+        card = card_of(PYTHON_CLIENT, *names, patience=GOOD_PATIENCE)
         assert {name: each["verdict"] for name, each in card.items()} == dict.fromkeys(names, "survived"), card
         assert card["restart"]["attempts"] >= 1
         assert card["job-lost"]["job"].startswith("lost, ")
@@ -69,7 +72,7 @@ class TestGoodClients:
 
     @needs_node
     def test_a_node_client_without_a_websocket_survives_what_concerns_it(self) -> None:
-        card = card_of(NODE_CLIENT, "crash", "frozen", "job-lost", "history-late", "half-open")
+        card = card_of(NODE_CLIENT, "crash", "frozen", "job-lost", "history-late", "half-open", patience=GOOD_PATIENCE)
         expected = dict.fromkeys(("crash", "frozen", "job-lost", "history-late"), "survived")
         assert {name: each["verdict"] for name, each in card.items()} == {**expected, "half-open": "not applicable"}, (
             card
@@ -77,11 +80,11 @@ class TestGoodClients:
         assert card["half-open"]["did"] == ["this client has no websocket"]
 
     def test_a_program_that_does_one_job_is_judged_by_its_job(self) -> None:
-        card = card_of([*PYTHON_CLIENT, "--jobs", "1"], "reset", "job-lost")
+        card = card_of([*PYTHON_CLIENT, "--jobs", "1"], "reset", "job-lost", patience=GOOD_PATIENCE)
         assert [each["verdict"] for each in card.values()] == ["survived", "survived"], card
 
     def test_a_client_that_only_stays_connected_is_asked_for_no_job(self) -> None:
-        card = card_of([*PYTHON_CLIENT, "--jobs", "0"], "restart", "job-lost")
+        card = card_of([*PYTHON_CLIENT, "--jobs", "0"], "restart", "job-lost", patience=GOOD_PATIENCE)
         assert [each["verdict"] for each in card.values()] == ["not applicable", "survived"], card
         assert card["job-lost"]["did"] == ["this client queues no jobs by itself"]
 
@@ -92,7 +95,7 @@ class TestGoodClients:
         ("never-reconnects", "restart", "works on over HTTP, and never opened another websocket"),
         ("reconnects-once", "second-outage", "came back once, and not after outage 2"),
         ("floods", "upgrade-refused-403", "attempts, where 20 are plenty"),
-        ("floods", "restart", "attempts in a second"),
+        ("floods", "long-outage", "attempts in a second"),
         ("deaf", "half-open", "held on to a dead connection"),
         ("queues-twice", "history-late", "queued its prompt twice"),
         ("believes-messages", "job-socket-lost", "never found its result"),
@@ -101,7 +104,7 @@ class TestGoodClients:
         ("gives-up", "restart", "its process ended with exit status 1"),
         ("calls-it-success", "restart", "its process ended with exit status 0"),
         ("new-id", "restart", "came back under another clientId"),
-        ("impatient", "too-many-requests", "asked again after 0."),
+        ("impatient", "too-many-requests", "asked again after "),
     ],
 )
 def test_a_flaw_is_found(flaw: str, outage: str, did: str) -> None:
