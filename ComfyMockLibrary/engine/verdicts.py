@@ -28,6 +28,9 @@ _ALIKE = 0.6
 _MOST_UNSEEN = 1000
 """How many attempts may have been made in a row that nobody has seen."""
 
+_MAX_DOUBLINGS = 1000
+"""Any delay is longer than a run lasts then; the next power is soon too large for a float."""
+
 _ALMOST_AT_ONCE = 0.05
 """Seconds within which a first attempt counts as made at once, without a delay."""
 
@@ -347,7 +350,7 @@ def _is_object(value: object) -> bool:
 
 def _delay(strategy: BackoffStrategy, base: float, number: int) -> float:
     if strategy is BackoffStrategy.exponential:
-        return base * 2.0 ** (number - 1)
+        return base * 2.0 ** min(number - 1, _MAX_DOUBLINGS)
     return base * number if strategy is BackoffStrategy.linear else base
 
 

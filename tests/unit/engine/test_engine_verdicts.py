@@ -182,6 +182,11 @@ class TestBackoff:
         story.stop_watching(lost_at + 2.5, lost_at + 5.5)
         story.verdicts.backoff_should_be(BackoffStrategy.constant, 1.0, None, 1.5)
 
+    def test_delays_may_be_doubled_without_end(self, story: Story) -> None:
+        lost_at = lose_for_a_while(story, 1, 1)
+        story.stop_watching(lost_at, lost_at + 2)
+        story.verdicts.backoff_should_be(BackoffStrategy.exponential, 1e-12, None, 1.0)
+
     def test_one_delay_tells_nothing(self, story: Story) -> None:
         lose_for_a_while(story, 1)
         text = failure(story.verdicts.backoff_should_be, BackoffStrategy.constant, 1.0, None, 0.2)
