@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
-from wired import pattern, rule
+from wired import DEADLINE, pattern, rule
 
 from mockserver.network import closing
 from mockserver.network.draws import Direction
@@ -89,7 +90,9 @@ def test_a_reset_that_waits_for_delivery_takes_nothing_back(wired: Wired) -> Non
         peer = wired.connect(receive_buffer=4096)  # so that most is still under way when the reset is ordered
         connection = wired.connection()
         data = pattern(100_000)
-        wired.run(lambda c=connection, d=data: (c.transport.write(d), closing.reset_when_delivered(c.transport)))
+        deadline = time.monotonic() + DEADLINE
+        wired.run(connection.transport.write, data)
+        wired.run(closing.reset_when_delivered, connection.transport, deadline)
         assert peer.rest() == (data, "reset")
 
 

@@ -216,8 +216,9 @@ def test_a_sender_is_stopped_by_tcp_and_loses_nothing(wired: Wired, stage: Stage
     assert sent < len(data)
     splice = connection._splice
     assert splice is not None
-    held = splice._to_server.held
-    assert held < 1000 if stage == StopReading() else 256 * 1024 <= held <= 512 * 1024
+    least, most = (0, 999) if stage == StopReading() else (256 * 1024, 512 * 1024)
+    wired.eventually(lambda: wired.run(lambda: splice._to_server.held) >= least)  # the loop may be slower than we are
+    assert wired.run(lambda: splice._to_server.held) <= most
     wired.apply()
     peer.send(data[sent:])
     assert peer.body().decode() == hashlib.sha256(data).hexdigest()
@@ -227,11 +228,11 @@ def test_slow_close(wired: Wired) -> None:
     peer = wired.connect()
     wired.connection()
     wired.apply(rule(SlowClose(0.1), Direction.to_client))
+    began = time.monotonic()
     peer.get("/bytes/4", "Connection: close")
     assert peer.body() == pattern(4)
-    began = time.monotonic()
     assert peer.rest() == (b"", "fin")
-    assert time.monotonic() - began >= 0.09
+    assert time.monotonic() - began >= 0.1
 
 
 @pytest.mark.parametrize("stage", [Hold(), Bandwidth(0.01), SlowClose(3600.0)], ids=lambda each: type(each).__name__)
