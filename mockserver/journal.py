@@ -63,8 +63,6 @@ class Journal:
         ``limit`` is the longest that it may get, in bytes; None is any length. Raises OSError if not even this record
         can be written.
         """
-        self.appended = asyncio.Event()
-        """Set with each record."""
         self.lost: str | None = None
         """Why the file does not have the latest records, if it has not."""
         self._path = path
@@ -75,6 +73,7 @@ class Journal:
         self._waiting: deque[msgspec.Struct] = deque()
         self._latest: deque[tuple[bytes | msgspec.Struct, int]] = deque()
         self._latest_bytes = 0
+        self._awaited: asyncio.Event | None = None
         clocks = anchor()
         first = _line({"at": now(), "kind": "journal", **clocks, **party})
         if path is None:
@@ -82,10 +81,17 @@ class Journal:
         else:
             self._file, self._length = _begin(path, first)
 
+    @property
+    def appended(self) -> asyncio.Event:
+        """Set with the next record, for good: take it before you look, and nothing comes unnoticed in between."""
+        if self._awaited is None:
+            self._awaited = asyncio.Event()
+        return self._awaited
+
     def record(self, kind: str, **fields: Any) -> None:
         """Appends one record. ``fields`` must be JSON values; others are written as their ``str()``."""
         self.record_last(kind, **fields)
-        self.appended.set()
+        self._wake()
 
     def record_last(self, kind: str, **fields: Any) -> None:
         """Appends one record and wakes nobody who waits for it, so that a thread may that ends the process."""
@@ -110,7 +116,7 @@ class Journal:
             self._waiting.append(record)
             if not may_wait:
                 self.write_waiting()
-        self.appended.set()
+        self._wake()
 
     def write_waiting(self) -> None:
         """Writes the records that may wait, if there are any."""
@@ -133,6 +139,11 @@ class Journal:
         else:
             records = [_made(line) for line in _last_lines(self._file, self._length, wanted)]
         return self._count - len(records), records
+
+    def _wake(self) -> None:
+        if self._awaited is not None:
+            self._awaited.set()
+            self._awaited = None
 
     def _keep(self, record: bytes | msgspec.Struct, length: int) -> None:
         self._latest.append((record, length))

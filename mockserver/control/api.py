@@ -147,14 +147,14 @@ class ControlApi:
         journal = self._server.journal
         deadline = asyncio.get_running_loop().time() + min(wait, LONGEST_WAIT)
         while True:
-            journal.appended.clear()
+            appended = journal.appended
             first, records = journal.since(min(since, len(journal)))
             wanted = [each for each in records if kind in (None, each["kind"])]
             left = deadline - asyncio.get_running_loop().time()
             if wanted or left <= 0:
                 return web.json_response({"records": wanted, "first": first, "next": len(journal)}, dumps=_dumps)
             try:
-                await asyncio.wait_for(journal.appended.wait(), left)
+                await asyncio.wait_for(appended.wait(), left)
             except asyncio.TimeoutError:
                 continue
 

@@ -111,16 +111,14 @@ class Scenario:
         loop = asyncio.get_running_loop()
         end = None if wait.timeout is None else loop.time() + wait.timeout
         while True:
-            self._journal.appended.clear()
+            appended = self._journal.appended
             self._look()
             found = self._recorded.find(wait, self._cursor)
             if found is not None:
                 self._cursor = found
                 return
             try:
-                await asyncio.wait_for(
-                    self._journal.appended.wait(), None if end is None else max(0, end - loop.time())
-                )
+                await asyncio.wait_for(appended.wait(), None if end is None else max(0, end - loop.time()))
             except asyncio.TimeoutError:
                 log.warning("scenario %s: it has not come within %g s", self._outage.name, wait.timeout)
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -10,6 +11,7 @@ import tempfile
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from jsonschema import Draft202012Validator
 from msgspec import Struct
 
 from mockserver import journal as journal_module
+from mockserver.control.api import ControlApi
 from mockserver.journal import FORMAT_VERSION, SCHEMA_FILE, Journal, anchor
 
 Json = dict[str, Any]
@@ -175,6 +178,22 @@ def test_what_is_read_back_is_what_the_file_has(texts: list[str], position: int,
         for text in texts:
             journal.record("message_received", text=text)
         assert journal.since(position) == (min(position, len(texts) + 1), records_in(file)[position:])
+
+
+def test_two_readers_that_wait_get_a_record_that_comes_just_when_the_second_one_does() -> None:
+    async def read() -> None:
+        journal = Journal(None)
+        server: Any = SimpleNamespace(journal=journal)
+        request: Any = SimpleNamespace(query={"since": str(len(journal)), "wait": "60"})
+        api = ControlApi(server, 0, lambda: pytest.fail("nobody asks for faults"))
+        first = asyncio.ensure_future(api.get_journal(request))
+        asyncio.get_running_loop().call_soon(journal.record, "queue_cleared")
+        second = asyncio.ensure_future(api.get_journal(request))
+        done, _ = await asyncio.wait([first, second], timeout=30)
+        assert done == {first, second}
+        assert [json.loads(each.result().text or "")["next"] for each in (first, second)] == [2, 2]
+
+    asyncio.run(read())
 
 
 def test_a_file_that_exists_is_left_alone(tmp_path: Path) -> None:
