@@ -261,7 +261,18 @@ class ServerFaults:
             has_ended = fault.has_ended  # before the strikes are counted, or the last ones could be missed
             return True if fault.strikes >= strikes else (False if has_ended else None)
 
-        return bool(wait_until(look, Deadline(timeout), interval=_LOOK_INTERVAL))
+        has_struck = bool(wait_until(look, Deadline(timeout), interval=_LOOK_INTERVAL))
+        if has_struck and fault.name == "freeze" and not fault.has_ended:
+            self._let_freeze()
+        return has_struck
+
+    def _let_freeze(self) -> None:
+        """Waits until a life stands still that has recorded that it will: thawed before, it would freeze for good.
+
+        One that answers has been thawed by somebody else since.
+        """
+        with suppress(ControlFailure):
+            self._control.faults()
 
     def for_next_life(self) -> list[Json]:
         """What a life that begins now is given."""

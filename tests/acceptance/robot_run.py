@@ -66,6 +66,7 @@ BEFORE_IT_FORKS = "os.fork"
 BEFORE_IT_ASKS_TO_DIE_WITH_ITS_PARENT = "ctypes.dlopen"
 WHEN_IT_HAS_BEEN_FORKED = "ctypes.dlsym"
 BEFORE_IT_LISTENS = "socket.bind"
+BEFORE_IT_STARTS_A_PROGRAM = "subprocess.Popen"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from robot_run import run_robot
+from robot_run import BEFORE_IT_STARTS_A_PROGRAM, eventually, run_robot, servers_held_at, started_robot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,6 +126,32 @@ Comes Back
     )
     run.should_have_passed()
     assert run.errors == ()
+
+
+def test_a_fault_that_freezes_has_struck_when_the_server_stands_still(tmp_path: Path) -> None:
+    suite = """\
+*** Settings ***
+Library    ComfyMockLibrary    timeout=60 s
+
+*** Test Cases ***
+Thawed As Soon As It Is Frozen
+    Start Mock Server    node_duration=0 s
+    Connect Client
+    ${freeze} =    Freeze Mock Server When    executing    thaw_after=1 hour
+    Queue Prompt
+    Wait For Fault    ${freeze}
+    Evaluate    open("has struck", "w").close()
+    Thaw Mock Server
+    Connection Should Be Valid
+"""
+    held = servers_held_at(tmp_path, BEFORE_IT_STARTS_A_PROGRAM)  # which is to thaw it: its strike is recorded by then
+    with started_robot(tmp_path, suite, environment=held) as run:
+        run.wait_for((tmp_path / "holds").exists, "The strike")
+        assert not eventually(lambda: (tmp_path / "has struck").exists() or None, 1.0)
+        with (tmp_path / "gate").open("w"):
+            run.wait()
+        run.should_leave_no_process()
+        run.result().should_have_passed()
 
 
 def test_what_is_held_frozen_or_silent_at_the_end_of_a_run_leaves_no_process(tmp_path: Path) -> None:
