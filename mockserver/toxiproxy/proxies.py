@@ -35,6 +35,7 @@ class Proxy:
         self.toxics: dict[str, Toxic] = {}
         self._seed = seed
         self._listener: Listener | None = None
+        self._is_disabled = False
         self._links: set[Link] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self._ordinals: Counter[str] = Counter()
@@ -42,27 +43,45 @@ class Proxy:
     @property
     def is_enabled(self) -> bool:
         """Whether it listens."""
-        return self._listener is not None
+        return self._listener is not None and not self._is_disabled
 
     async def start(self) -> None:
         """Listens. Raises ApiError if it cannot."""
-        if self._listener is not None:
+        if self.is_enabled:
             return
-        host, port = _parts(self.listen)
         try:
-            listener = Listener.bind(_EVERYWHERE if host in {"", "::"} else [host], port)
+            await self._listen()
         except (OSError, PortTaken) as failure:
             raise errors.ApiError(f"listen tcp {self.listen}: {failure}", 500) from None
+        self._is_disabled = False
+        log.info("proxy %s listens on %s for %s", self.name, self.listen, self.upstream)
+
+    async def _listen(self) -> None:
+        if self._listener is not None:
+            await self._listener.resume()
+            return
+        host, port = _parts(self.listen)
+        listener = Listener.bind(_EVERYWHERE if host in {"", "::"} else [host], port)
         await listener.accept(lambda: _Accepted(self))
         self._listener = listener
         self.listen = f"{f'[{host}]' if ':' in host else host}:{listener.port}"
-        log.info("proxy %s listens on %s for %s", self.name, self.listen, self.upstream)
+
+    async def disable(self) -> None:
+        """Refuses connections, and closes what goes through. Nobody else is given the port, as it may listen again."""
+        if self.is_enabled:
+            assert self._listener is not None
+            self._is_disabled = True
+            await self._listener.refuse(drop_established=False)
+        self._close_links()
 
     def stop(self) -> None:
-        """Stops listening, and closes what goes through."""
+        """Stops listening for good, and closes what goes through."""
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+        self._close_links()
+
+    def _close_links(self) -> None:
         for link in list(self._links):
             link.close()
             self._links.discard(link)
@@ -72,12 +91,14 @@ class Proxy:
         if (listen, upstream) != (self.listen, self.upstream):
             for address in (listen, upstream):
                 _parts(address)
-            self.stop()
+            await self.disable()
+            if listen != self.listen:
+                self.stop()
             self.listen, self.upstream = listen, upstream
         if enabled:
             await self.start()
         else:
-            self.stop()
+            await self.disable()
 
     def toxic(self, name: str) -> Toxic:
         """One of the toxics. Raises ApiError."""

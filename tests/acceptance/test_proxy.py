@@ -198,11 +198,13 @@ def test_a_reset_goes_through(proxy: Proxy, upstream: Upstream) -> None:
     assert upstream.ends == ["reset"]
 
 
-def test_without_an_upstream_clients_are_closed(start_proxy: Callable[..., Proxy], upstream: Upstream) -> None:
-    upstream.close()
-    proxy = start_proxy("--listen", "127.0.0.1:0", "--upstream", f"127.0.0.1:{upstream.port}", "--supervised")
-    with proxy.connect() as connection:
-        assert rest(connection) == (b"", "fin")
+def test_without_an_upstream_clients_are_closed(start_proxy: Callable[..., Proxy]) -> None:
+    with socket.socket() as held:  # bound and never listening: nobody else is given the port meanwhile
+        held.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        proxy = start_proxy("--listen", "127.0.0.1:0", "--upstream", address, "--supervised")
+        with proxy.connect() as connection:
+            assert rest(connection) == (b"", "fin")
 
 
 def test_it_stands_in_front_of_a_comfyui(start_proxy: Callable[..., Proxy], mock_process: MockProcess) -> None:
@@ -434,6 +436,17 @@ def test_a_proxy_can_be_disabled_and_moved(proxy: Proxy, upstream: Upstream, met
         echoes(connection)
     eventually("The other's end", lambda: other.ends)
     other.close()
+
+
+def test_nobody_else_is_given_the_port_of_a_proxy_that_is_disabled_or_changed(proxy: Proxy) -> None:
+    address = "127.0.0.1", proxy.ready["port"]
+    for change in ({"enabled": False}, {"upstream": "127.0.0.1:9"}):
+        assert proxy.api("POST", "/proxies/comfyui", change).status == 200
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(address)
+    assert proxy.api("DELETE", "/proxies/comfyui").status == 204
+    with socket.socket() as other:
+        other.bind(address)
 
 
 def test_populate_replaces_what_differs_and_keeps_the_rest(proxy: Proxy, upstream: Upstream) -> None:
