@@ -19,6 +19,10 @@ class HttpError(RuntimeError):
     """A server could not be asked, or did not answer as it should."""
 
 
+class NoAnswer(HttpError):
+    """A server did not answer in time."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """Answer to a request."""
@@ -61,7 +65,7 @@ def ask(
             headers = {name.lower(): value for name, value in response.getheaders()}
             return Answer(response.status, response.read(), headers)
     except TimeoutError:
-        raise HttpError(f"{what}: no answer within {patience.deadline.timeout:g} s") from None
+        raise NoAnswer(f"{what}: no answer within {patience.deadline.timeout:g} s") from None
     except Abandoned:
         raise
     except Exception as failure:  # also lengths that no memory has, and headers that HTTP cannot carry

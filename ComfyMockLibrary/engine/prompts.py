@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ComfyMockLibrary.engine.deadline import Deadline, wait_until
-from ComfyMockLibrary.engine.http import HttpError
+from ComfyMockLibrary.engine.http import HttpError, NoAnswer
 from ComfyMockLibrary.types import PromptResult
 
 if TYPE_CHECKING:
@@ -107,18 +107,21 @@ def wait_for_prompt(client: Client, prompt: QueuedPrompt, timeout: float) -> Pro
 
     The history decides; messages of the server only say when to look. A prompt is lost when it is neither in the queue
     nor in the history at two looks in a row, unless this life of the server has said that it ended: then the history is
-    late.
+    late. A look that the deadline cuts short says nothing about the server.
     """
     deadline = Deadline(timeout)
+    stood: str | None = None
     missed = 0
     seen_ends = 0
     while True:
         last_look = deadline.expired
         ends = _ends(client, prompt)
+        patience = max(0.1, min(REQUEST_TIMEOUT, deadline.remaining))
         try:
-            standing = _look(client, prompt.prompt_id, max(0.1, min(REQUEST_TIMEOUT, deadline.remaining)))
+            standing = _look(client, prompt.prompt_id, patience)
         except HttpError as failure:
-            standing, missed = str(failure), 0
+            is_cut_short = isinstance(failure, NoAnswer) and patience < REQUEST_TIMEOUT
+            standing, missed = stood if stood and is_cut_short else str(failure), 0
         if isinstance(standing, PromptOutcome):
             return standing
         if standing is None:
@@ -130,6 +133,7 @@ def wait_for_prompt(client: Client, prompt: QueuedPrompt, timeout: float) -> Pro
             standing = "neither in the queue nor in the history"
         if last_look:
             return standing
+        stood = standing
         seen_ends = len(ends)
         wait_until(
             lambda known=seen_ends: len(_ends(client, prompt)) > known or None,  # type: ignore[misc]

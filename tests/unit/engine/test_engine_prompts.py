@@ -10,7 +10,7 @@ from engine_helpers import PATIENCE, Peer, eventually, finished, message, tell_q
 
 from ComfyMockLibrary.engine.client.backoff import Backoff
 from ComfyMockLibrary.engine.endpoint import Endpoint
-from ComfyMockLibrary.engine.http import HttpError
+from ComfyMockLibrary.engine.http import HttpError, NoAnswer
 from ComfyMockLibrary.engine.prompts import (
     PromptOutcome,
     QueuedPrompt,
@@ -251,6 +251,22 @@ def test_a_history_that_is_late_is_waited_for_when_this_life_has_said_the_end(
     assert finished(lambda: wait_for_prompt(client, PROMPT, 1.0)) == GONE
     status[0] = {"completed": True}
     assert isinstance(finished(lambda: wait_for_prompt(client, PROMPT, 1.0)), PromptOutcome)
+
+
+def test_a_look_that_the_deadline_cuts_short_says_nothing_about_the_server(
+    new_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = new_client(Endpoint("127.0.0.1", 1))
+    answers: list[Any] = [{"queue_running": [[0, "p"]], "queue_pending": []}]
+
+    def ask(_method: str, path: str, timeout: float, _body: Any = None) -> Any:
+        if not answers:
+            raise NoAnswer(f"GET {path}: no answer within {timeout:g} s")
+        return answers.pop()
+
+    monkeypatch.setattr(client, "ask", ask)
+    assert finished(lambda: wait_for_prompt(client, PROMPT, 0.3)) == "it runs"
+    assert "no answer within 0.1 s" in str(finished(lambda: wait_for_prompt(client, PROMPT, 0.0)))
 
 
 @pytest.mark.parametrize(
