@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HEAD = """\
 *** Settings ***
-Library       ComfyMockLibrary    timeout=200 ms
+Library       ComfyMockLibrary    timeout=200 ms    startup_timeout=60 s    shutdown_timeout=60 s
 Test Setup    Have A Server And A Client
 
 *** Variables ***
@@ -45,7 +45,7 @@ ${STOPPED}         Server: ended with exit status 0. ${LOG}
 Have A Server And A Client
     [Arguments]    @{options}
     Start Mock Server    --status-interval    0    @{options}    alias=main
-    Connect Client    alias=one    base_delay=1 hour    max_delay=1 hour    timeout=10 s
+    Connect Client    alias=one    base_delay=1 hour    max_delay=1 hour    connect_timeout=1 hour    timeout=10 s
     Wait For Event    status    timeout=10 s
 
 Have A Prompt That Has Ended
@@ -261,20 +261,20 @@ def test_events_that_should_have_come_or_not(tmp_path: Path) -> None:
         tmp_path,
         """
 It Comes
-    [Documentation]    Event 'reconnecting' with attempt=2 should not have come within 10 s but did after TIME:
-    ...    reconnecting attempt=2 delay=2 error=[Errno 111] Connection refused.
+    [Documentation]    Event 'reconnecting' with attempt=2 should not have come within 60 s but did after TIME:
+    ...    reconnecting attempt=2 delay=16 error=[Errno 111] Connection refused.
     ...    Seen: client 'one' is reconnecting; last events: ${CONNECTED}; disconnected code=1001
     ...    reason=server shutting down cause=close frame (TIME ago);
-    ...    reconnecting attempt=1 delay=1 (TIME ago);
-    ...    reconnecting attempt=2 delay=2 error=[Errno 111] Connection refused (TIME ago).
+    ...    reconnecting attempt=1 delay=8 (TIME ago);
+    ...    reconnecting attempt=2 delay=16 error=[Errno 111] Connection refused (TIME ago).
     ...    2 events since position 3.
     ...    Server: ended with exit status 0.
     ...    Log: results/comfymock/main-life-1.log.
     [Setup]    Start Mock Server    alias=main    status_interval=0
-    Connect Client    alias=one    base_delay=1 s    timeout=10 s
+    Connect Client    alias=one    base_delay=8 s    max_delay=1 hour    timeout=10 s
     Wait For Event    status    timeout=10 s
     Lose The Connection
-    Event Should Not Fire    reconnecting    timeout=10 s    attempt=2
+    Event Should Not Fire    reconnecting    timeout=60 s    attempt=2
 
 It Had Come
     [Documentation]    Event 'status' should not have come but had, TIME before this wait: status
@@ -341,7 +341,7 @@ def test_prompts(tmp_path: Path) -> None:
         tmp_path,
         """
 It Does Not End
-    [Documentation]    Prompt PROMPT did not end within 0.2 s: it runs.
+    [Documentation]    Prompt PROMPT did not end within 6 s: it runs.
     ...    Seen: client 'one' is connected; last events: status status.exec_info.queue_remaining=1
     ...    (TIME ago);
     ...    execution_start prompt_id=PROMPT timestamp=TIME (TIME ago);
@@ -352,7 +352,7 @@ It Does Not End
     ...    ${RUNS}
     ...    Give it a longer timeout, or end it with `Interrupt Prompt`.
     [Setup]    Have A Prompt That Runs
-    Wait For Prompt
+    Wait For Prompt    timeout=6 s
 
 It Ends Another Way
     [Documentation]    Prompt PROMPT should have ended with failure but ended with success.
@@ -374,10 +374,11 @@ It Is Interrupted
     ...    executing node=None prompt_id=PROMPT (TIME ago).
     ...    MANY events since position 2.
     ...    ${RUNS}
-    [Setup]    Have A Server And A Client    --node-duration    1
+    ${hold} =    Hold Execution At    2
     Queue Prompt    timeout=10 s
-    Wait For Event    executing    node=1    timeout=10 s
+    Wait For Fault    ${hold}    timeout=10 s
     Interrupt Prompt    timeout=10 s
+    Clear Fault    ${hold}
     Wait For Event    executing    node=None    timeout=10 s
     Wait For Prompt    result=success    timeout=10 s
 
@@ -430,7 +431,7 @@ It Cannot Be Queued
     [Documentation]    POST http://127.0.0.1:PORT/prompt: [Errno 111] Connection refused.
     ...    ${STOPPED}
     Kill Mock Server
-    Queue Prompt
+    Queue Prompt    timeout=10 s
 
 It Cannot Be Interrupted
     [Documentation]    POST http://127.0.0.1:PORT/interrupt: no answer within 0.2 s.
@@ -660,7 +661,7 @@ Nobody Listens
     ...    refused (TIME ago).
     ...    1 event since the start.
     ...    Make sure that a server runs at http://127.0.0.1:PORT.
-    Connect Client    url=http://127.0.0.1:${DEAD}    alias=two    auto_reconnect=no    timeout=1 s
+    Connect Client    url=http://127.0.0.1:${DEAD}    alias=two    auto_reconnect=no    timeout=10 s
 
 Nobody Listens After All Attempts
     [Documentation]    Connection to http://127.0.0.1:PORT did not happen, and is not tried any more.
@@ -669,7 +670,7 @@ Nobody Listens After All Attempts
     ...    reconnection_failed attempts=1 error=[Errno 111] Connection refused (TIME ago).
     ...    2 events since the start.
     ...    Make sure that a server runs at http://127.0.0.1:PORT.
-    Connect Client    url=http://127.0.0.1:${DEAD}    alias=two    max_attempts=1    base_delay=0    timeout=1 s
+    Connect Client    url=http://127.0.0.1:${DEAD}    alias=two    max_attempts=1    base_delay=0    timeout=10 s
 
 Server Is Down
     [Documentation]    Connection to life 1 (LIFE) did not happen within 0.2 s.
@@ -678,7 +679,9 @@ Server Is Down
     ...    1 event since the start.
     ...    ${STOPPED}
     Kill Mock Server
-    Connect Client    alias=two    base_delay=1 hour    max_delay=1 hour
+    Connect Client    alias=two    base_delay=1 hour    max_delay=1 hour    wait=no
+    Wait For Event    reconnecting    timeout=10 s
+    Wait For Connection
 
 Server Is Frozen
     [Documentation]    Connection to life 1 (LIFE) did not happen within 0.2 s.
@@ -686,7 +689,7 @@ Server Is Frozen
     ...    0 events since the start.
     ...    ${FROZEN}
     Freeze Mock Server
-    Connect Client    alias=two
+    Connect Client    alias=two    connect_timeout=1 hour
 
 Url Is None
     [Documentation]    ValueError: 'ftp://127.0.0.1' is no URL of a server; give one such as http://127.0.0.1:PORT.
@@ -773,7 +776,7 @@ It Has Not Struck Often Enough
     ...    did not strike 2 times within 0.2 s: it is active and has struck once.
     ...    ${RUNS}
     ${fault} =    Fail Request    path=/queue
-    Connection Should Not Be Valid
+    Connection Should Not Be Valid    timeout=10 s
     Wait For Fault    ${fault}    strikes=2
 
 It Waits For Its Event
@@ -830,7 +833,7 @@ It Should Have Struck More Often
     ...    ${RUNS}
     ...    This looks only once; `Wait For Fault` waits.
     Fail Request    path=/queue
-    Connection Should Not Be Valid
+    Connection Should Not Be Valid    timeout=10 s
     Fault Should Have Struck    fail_request-1    times=2
 
 It Should Not Have Struck
@@ -838,7 +841,7 @@ It Should Not Have Struck
     ...    should not have struck but did once.
     ...    ${RUNS}
     ${fault} =    Fail Request    path=/queue
-    Connection Should Not Be Valid
+    Connection Should Not Be Valid    timeout=10 s
     Fault Should Have Struck    ${fault}    times=0
 """,
     )
