@@ -214,8 +214,11 @@ def test_the_same_seed_gives_the_same_faults(tmp_path: Path) -> None:
     Drop Message    executing    probability=50%
     FOR    ${_}    IN RANGE    5
         ${prompt} =    Queue Prompt
-        Wait For Prompt    ${prompt}    success
+        Wait For Event    execution_success    prompt_id=${prompt.prompt_id}
+        Wait For Event    status    status.exec_info.queue_remaining=0
     END
+    Send Message    behind the last of them
+    Wait For Event    behind the last of them
     ${events} =    Get Events    executing
     ${nodes} =    Evaluate    [event.data.node for event in $events]
     Log    seen: ${nodes}
