@@ -88,6 +88,7 @@ class ControlApi:
 
     async def get_faults(self, _request: web.Request) -> web.Response:
         """All faults, and how they stand."""
+        await self._faults().settled()
         return web.json_response({"faults": [each.as_json() for each in self._faults().registry.all()]})
 
     async def post_faults(self, request: web.Request) -> web.StreamResponse:
@@ -114,7 +115,8 @@ class ControlApi:
         return answer
 
     async def get_fault(self, request: web.Request) -> web.Response:
-        """One fault, and how it stands."""
+        """One fault, and how it stands: one that has ended does so on the network too."""
+        await self._faults().settled()
         return web.json_response(self._find(request).as_json())
 
     async def delete_fault(self, request: web.Request) -> web.Response:
