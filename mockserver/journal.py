@@ -121,9 +121,11 @@ class Journal:
     def write_waiting(self) -> None:
         """Writes the records that may wait, if there are any."""
         if self._waiting and self._file is not None:
-            # One after the other, as the thread that sees the end of stdin may want to write them too.
-            lines = _lines([self._waiting.popleft() for _ in range(len(self._waiting))])
-            self._write(self._file, lines)
+            records = []
+            with contextlib.suppress(IndexError):  # the thread that sees the end of stdin may take them too
+                while True:
+                    records.append(self._waiting.popleft())
+            self._write(self._file, _lines(records))
 
     def __len__(self) -> int:
         """How many records there are, those included that are only in the file."""

@@ -8,7 +8,9 @@ import json
 import os
 import re
 import tempfile
+import threading
 import time
+from collections import deque
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -144,6 +146,25 @@ def test_a_record_that_may_wait_is_written_with_the_next_one_or_on_demand(tmp_pa
         journal.append(numbered(6))
     assert journal.since(0) == (0, records_in(file))
     assert len(journal) == len(records_in(file))
+
+
+def test_two_threads_may_write_what_waits(tmp_path: Path) -> None:
+    file = tmp_path / "journal"
+    journal = Journal(file)
+    other = threading.Thread(target=journal.write_waiting)
+
+    class Meanwhile(deque[Struct]):
+        """Lets the other thread come in between a look and what follows from it."""
+
+        def popleft(self) -> Struct:
+            if not other.ident:
+                other.start()
+                other.join()
+            return super().popleft()
+
+    journal._waiting = Meanwhile([numbered(1), numbered(2)])
+    journal.record_last("life")
+    assert [record["kind"] for record in records_in(file)] == ["journal", "x", "x", "life"]
 
 
 @pytest.mark.parametrize("name", ["journal", None])
