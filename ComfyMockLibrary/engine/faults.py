@@ -262,17 +262,18 @@ class ServerFaults:
             return True if fault.strikes >= strikes else (False if has_ended else None)
 
         has_struck = bool(wait_until(look, Deadline(timeout), interval=_LOOK_INTERVAL))
-        if has_struck and fault.name == "freeze" and not fault.has_ended:
-            self._let_freeze()
+        if has_struck and fault.name == "freeze":
+            self.let_freeze()
         return has_struck
 
-    def _let_freeze(self) -> None:
+    def let_freeze(self) -> None:
         """Waits until a life stands still that has recorded that it will: thawed before, it would freeze for good.
 
         One that answers has been thawed by somebody else since.
         """
-        with suppress(ControlFailure):
-            self._control.faults()
+        if any(each.name == "freeze" and each.strikes and not each.has_ended for each in self.all()):
+            with suppress(ControlFailure):
+                self._control.faults()
 
     def for_next_life(self) -> list[Json]:
         """What a life that begins now is given."""

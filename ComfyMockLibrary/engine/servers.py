@@ -437,6 +437,7 @@ class ServerManager:
     def thaw(self, server: MockServer) -> None:
         """Lets a frozen server go on. Raises RuntimeError if it has ended."""
         self._require_running(server)
+        server.faults.let_freeze()
         server._told("thaw")
         with clear_refusals(f"The mock server {server.alias!r} cannot be thawed"):
             platform.thaw(server.pid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
 from robot_run import BEFORE_IT_STARTS_A_PROGRAM, eventually, run_robot, servers_held_at, started_robot
 
 if TYPE_CHECKING:
@@ -128,8 +129,13 @@ Comes Back
     assert run.errors == ()
 
 
-def test_a_fault_that_freezes_has_struck_when_the_server_stands_still(tmp_path: Path) -> None:
-    suite = """\
+@pytest.mark.parametrize(
+    "wait",
+    ["Wait For Fault", "Wait Until Keyword Succeeds    60 s    10 ms    Fault Should Have Struck"],
+    ids=["waited for", "looked at"],
+)
+def test_a_server_is_not_thawed_before_a_fault_that_has_struck_has_frozen_it(tmp_path: Path, wait: str) -> None:
+    suite = f"""\
 *** Settings ***
 Library    ComfyMockLibrary    timeout=60 s
 
@@ -137,17 +143,17 @@ Library    ComfyMockLibrary    timeout=60 s
 Thawed As Soon As It Is Frozen
     Start Mock Server    node_duration=0 s
     Connect Client
-    ${freeze} =    Freeze Mock Server When    executing    thaw_after=1 hour
+    ${{freeze}} =    Freeze Mock Server When    executing    thaw_after=1 hour
     Queue Prompt
-    Wait For Fault    ${freeze}
-    Evaluate    open("has struck", "w").close()
+    {wait}    ${{freeze}}
     Thaw Mock Server
+    Evaluate    open("is thawed", "w").close()
     Connection Should Be Valid
 """
     held = servers_held_at(tmp_path, BEFORE_IT_STARTS_A_PROGRAM)  # which is to thaw it: its strike is recorded by then
     with started_robot(tmp_path, suite, environment=held) as run:
         run.wait_for((tmp_path / "holds").exists, "The strike")
-        assert not eventually(lambda: (tmp_path / "has struck").exists() or None, 1.0)
+        assert not eventually(lambda: (tmp_path / "is thawed").exists() or None, 1.0)
         with (tmp_path / "gate").open("w"):
             run.wait()
         run.should_leave_no_process()
