@@ -15,7 +15,8 @@ from ComfyMockLibrary.types import StopSignal
 if TYPE_CHECKING:
     from pathlib import Path
 
-_DISCARD_TIMEOUT = 5.0
+KILL_TIMEOUT = 30.0
+"""Seconds until the end of a killed process is known: it takes milliseconds, unless the system is very busy."""
 
 
 @dataclass(frozen=True)
@@ -92,5 +93,5 @@ class Launcher(Protocol):
 def discard(life: LaunchedLife) -> None:
     """Ends a life that nobody wants."""
     life.stop(StopSignal.SIGKILL)
-    life.wait(Deadline(_DISCARD_TIMEOUT))
+    life.wait(Deadline(KILL_TIMEOUT))
     life.release()

@@ -14,6 +14,7 @@ from ComfyMockLibrary.engine.client.wire import Patience
 from ComfyMockLibrary.engine.deadline import Deadline, Guard, now, wait_until
 from ComfyMockLibrary.engine.http import HttpError, ask_json
 from ComfyMockLibrary.engine.journal_files import JournalFile
+from ComfyMockLibrary.engine.launcher import KILL_TIMEOUT
 from ComfyMockLibrary.engine.prompts import example_workflow
 from ComfyMockLibrary.engine.records import shown
 from ComfyMockLibrary.engine.servers import MockServer, ServerManager, ServerOptions
@@ -33,9 +34,6 @@ LOOK_INTERVAL = 0.02
 """Seconds between two looks at the journals while an event is awaited."""
 
 REQUEST_TIMEOUT = 10.0
-
-_END_TIMEOUT = 5.0
-"""Seconds within which the end of a process is known that cannot be thawed because it has ended."""
 
 _UNFORESEEN = "it ran into an error that nobody has foreseen, whose traceback is on stderr"
 
@@ -378,7 +376,7 @@ class OutageRun:
         try:
             self._servers.thaw(self.server)
         except RuntimeError:
-            if self._servers.wait_for_stop(self.server, _END_TIMEOUT) is None:
+            if self._servers.wait_for_stop(self.server, KILL_TIMEOUT) is None:
                 raise
 
 

@@ -18,7 +18,7 @@ from ComfyMockLibrary.engine.deadline import Deadline, now, pause
 from ComfyMockLibrary.engine.endpoint import Endpoint
 from ComfyMockLibrary.engine.evidence import Evidence
 from ComfyMockLibrary.engine.faults import ServerFaults
-from ComfyMockLibrary.engine.launcher import LaunchedLife, Launcher, LifeSettings, NotReady, discard
+from ComfyMockLibrary.engine.launcher import KILL_TIMEOUT, LaunchedLife, Launcher, LifeSettings, NotReady, discard
 from ComfyMockLibrary.engine.outside import OutsideJournal
 from ComfyMockLibrary.engine.port_watch import PortWatch
 from ComfyMockLibrary.engine.records import file_name, shown
@@ -400,12 +400,12 @@ class ServerManager:
             signal = how if how is StopSignal.SIGKILL or not life.is_frozen else StopSignal.SIGKILL
             server._told(signal.value)
             life.process.stop(signal)
-            if life.process.wait(Deadline(shutdown_timeout)) is None:
+            if signal is not StopSignal.SIGKILL and life.process.wait(Deadline(shutdown_timeout)) is None:
                 server._told("SIGKILL")
                 life.process.stop(StopSignal.SIGKILL)
-        status = life.process.wait(Deadline(shutdown_timeout))
+        status = life.process.wait(Deadline(KILL_TIMEOUT))
         if status is None:
-            raise RuntimeError(f"Process {life.pid} did not end within {shutdown_timeout:g} s of SIGKILL.")
+            raise RuntimeError(f"Process {life.pid} did not end within {KILL_TIMEOUT:g} s of SIGKILL.")
         server._saw_end()
         life.process.release()
         if watch_attempts:

@@ -144,6 +144,12 @@ class TestLives:
         os.kill(server.pid, signal.SIGSTOP)
         assert manager.kill(server, StopSignal.SIGTERM, shutdown_timeout=0.2) == -9
 
+    def test_a_kill_has_its_own_time_however_short_that_of_a_stop_is(self, manager: ServerManager) -> None:
+        server = manager.start()
+        for how in (StopSignal.SIGKILL, StopSignal.SIGTERM):
+            assert manager.kill(server, how, shutdown_timeout=0.0) in (-9, 0)
+            manager.restart(server)
+
     @both_launchers
     @pytest.mark.parametrize(
         ("number", "status", "words"), [(9, -9, "ended with SIGKILL"), (15, 0, "ended with exit status 0")]
