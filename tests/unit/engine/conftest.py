@@ -16,7 +16,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
-from engine_helpers import LAUNCHERS, ScriptedServer, eventually, finished
+from engine_helpers import LAUNCHERS, PATIENCE, PatientManager, ScriptedServer, eventually, finished
 
 from ComfyMockLibrary.engine import client_process, launchers
 from ComfyMockLibrary.engine.client.comfy_client import ClientOptions, ComfyClient
@@ -91,14 +91,18 @@ def script() -> Iterator[Script]:
 
 @pytest.fixture
 def new_client(script: Script) -> Iterator[MakeClient]:
-    """Makes clients, not connected yet; keywords go into their options, but for those that ``ComfyClient`` takes."""
+    """Makes clients, not connected yet; keywords go into their options, but for those that ``ComfyClient`` takes.
+
+    Servers may take their time to answer them, unless the test says how long.
+    """
     own = ("server", "alias", "client_id", "journal_file")
 
     with ExitStack() as stack:
 
         def make(endpoint: Endpoint, **options: Any) -> ComfyClient:
             given = {name: options.pop(name) for name in own if name in options}
-            client = ComfyClient(endpoint, ClientOptions(**options), **given)
+            patience = {"connect_timeout": PATIENCE, "pong_timeout": PATIENCE}
+            client = ComfyClient(endpoint, ClientOptions(**{**patience, **options}), **given)
             stack.callback(finished, client.close)
             return client
 
@@ -118,7 +122,7 @@ def new_manager(launcher_kind: str, monkeypatch: pytest.MonkeyPatch) -> Iterator
     with ExitStack() as stack:
 
         def make(*arguments: Any) -> ServerManager:
-            manager = ServerManager(*arguments)
+            manager = PatientManager(*arguments)
             stack.callback(manager.close)
             return manager
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ComfyMockLibrary.engine.deadline import Deadline, now, wait_until
 from ComfyMockLibrary.engine.endpoint import Endpoint
+from ComfyMockLibrary.engine.servers import MockServer, ServerManager
+from ComfyMockLibrary.types import StopSignal
 
 if TYPE_CHECKING:
     import ssl
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
-    from ComfyMockLibrary.engine.servers import ServerManager
 
 Result = TypeVar("Result")
 
@@ -248,6 +249,32 @@ def tell_queue(peer: Peer) -> None:
     peer.answer(200, {"exec_info": {"queue_remaining": 0}, "queue_running": [], "queue_pending": []})
 
 
+class PatientManager(ServerManager):
+    """One for tests of what comes of starts and stops, however long they take, where no time is given."""
+
+    def start(self, *arguments: Any, startup_timeout: float = PATIENCE, **more: Any) -> MockServer:
+        """As ever."""
+        return super().start(*arguments, startup_timeout=startup_timeout, **more)
+
+    def kill(
+        self,
+        server: MockServer,
+        how: StopSignal = StopSignal.SIGTERM,
+        shutdown_timeout: float = PATIENCE,
+        **more: Any,
+    ) -> int:
+        """As ever."""
+        return super().kill(server, how, shutdown_timeout, **more)
+
+    def restart(self, server: MockServer, how: StopSignal = StopSignal.SIGTERM, **more: Any) -> None:
+        """As ever."""
+        super().restart(server, how, **{"startup_timeout": PATIENCE, "shutdown_timeout": PATIENCE, **more})
+
+    def close_server(self, server: MockServer, shutdown_timeout: float = PATIENCE) -> None:
+        """As ever."""
+        super().close_server(server, shutdown_timeout)
+
+
 class Script(Protocol):
     """Makes scripted servers."""
 
@@ -301,9 +328,10 @@ class ScriptedServer:
             self._closing = True
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        for each in self._open:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+        with self._lock:  # or one that is given its TLS just now is passed over, and the next one too
+            for each in self._open:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(PATIENCE)
             assert not thread.is_alive(), f"{thread.name} has not ended"
