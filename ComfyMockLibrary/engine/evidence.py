@@ -207,20 +207,31 @@ class Evidence:
     def __init__(self, server: MockServer) -> None:
         self._server = server
         self._files: dict[Path, _JournalFile] = {}
+        self._lives: list[tuple[Life, _JournalFile, bool]] = []
+        """All lives at the latest look, each with its journal as it was then, and whether that is all there will be."""
         self._made: dict[str, tuple[Any, list[Any]]] = {}
 
     def records(self, *kinds: str) -> list[tuple[int, Json]]:
         """Records of all lives in order of time, of these kinds or of all, each with the number of its life."""
-        for life in self._server.lives:
-            self._require_whole(life)
-        return [
-            (life.number, record)
-            for life in self._server.lives
-            for record in self._news(life.journal_file).records(*kinds)
-        ]
+        self._look()
+        return self._known(*kinds)
 
-    def _require_whole(self, life: Life) -> None:
-        ended = self._news(life.journal_file).records("journal_ended")
+    def _look(self) -> None:
+        """Reads what is new. What is made of it must not read on: a socket is not open whose end came meanwhile."""
+        lives = []
+        for life in list(self._server.lives):
+            has_ended = not life.is_running  # before its journal is read, or its last words could be missed
+            lives.append((life, self._news(life.journal_file), has_ended))
+        self._lives = lives
+
+    def _known(self, *kinds: str) -> list[tuple[int, Json]]:
+        """Records as they were at the latest look."""
+        for life, journal, _ in self._lives:
+            self._require_whole(life, journal)
+        return [(life.number, record) for life, journal, _ in self._lives for record in journal.records(*kinds)]
+
+    def _require_whole(self, life: Life, journal: _JournalFile) -> None:
+        ended = journal.records("journal_ended")
         if ended:
             raise RuntimeError(
                 f"What clients did in life {life.number} of the mock server {self._server.alias!r} is not known to "
@@ -294,7 +305,8 @@ class Evidence:
 
     def _unless_unchanged(self, name: str, make: Callable[[], list[Made]]) -> list[Made]:
         """What was made last time, unless there are new records, or a life has ended."""
-        state = [(len(self._news(life.journal_file)), life.is_running) for life in self._server.lives]
+        self._look()
+        state = [(len(journal), has_ended) for _, journal, has_ended in self._lives]
         known = self._made.get(name)
         if known is None or known[0] != state:
             known = self._made[name] = (state, make())
@@ -304,14 +316,14 @@ class Evidence:
         return self._unless_unchanged("handshakes", lambda: [each for each in self.requests() if each.is_handshake])
 
     def _make_requests(self) -> list[RecordedRequest]:
-        answers = {(life, record["request"]): record for life, record in self.records("answer")}
+        answers = {(life, record["request"]): record for life, record in self._known("answer")}
         return [
-            _request(life, record, answers.get((life, record["request"]))) for life, record in self.records("request")
+            _request(life, record, answers.get((life, record["request"]))) for life, record in self._known("request")
         ]
 
     def _make_sockets(self) -> list[RecordedSocket]:
-        closed = {(life, record["socket"]): record for life, record in self.records("socket_closed")}
-        flags = {(life, record["socket"]): record["flags"] for life, record in self.records("feature_flags")}
+        closed = {(life, record["socket"]): record for life, record in self._known("socket_closed")}
+        flags = {(life, record["socket"]): record["flags"] for life, record in self._known("feature_flags")}
         headers = self._headers_of_sockets()
         return [
             self._socket(
@@ -321,14 +333,14 @@ class Evidence:
                 flags.get((life, record["socket"])),
                 headers.get((life, record["socket"]), {}),
             )
-            for life, record in self.records("socket_opened")
+            for life, record in self._known("socket_opened")
         ]
 
     def _headers_of_sockets(self) -> dict[tuple[int, int], Mapping[str, str]]:
         """Headers of handshakes by life and socket. A client's port may come again, so the latest one before counts."""
         asked: dict[tuple[int, str], Mapping[str, str]] = {}
         found: dict[tuple[int, int], Mapping[str, str]] = {}
-        for life, record in self.records("request", "socket_opened"):
+        for life, record in self._known("request", "socket_opened"):
             if record["kind"] == "request":
                 asked[life, record["remote"]] = record["headers"]
             else:
@@ -336,9 +348,9 @@ class Evidence:
         return found
 
     def _make_messages(self) -> list[RecordedMessage]:
-        owners = {(life, record["socket"]): record["client_id"] for life, record in self.records("socket_opened")}
+        owners = {(life, record["socket"]): record["client_id"] for life, record in self._known("socket_opened")}
         found = []
-        for life, record in self.records("message_sent", "message_received"):
+        for life, record in self._known("message_sent", "message_received"):
             if record["kind"] == "message_sent":
                 receivers = tuple(owners[life, number] for number in record["sockets"] if (life, number) in owners)
                 message = RecordedMessage(life, record["at"], "sent", record["type"], record.get("data"), receivers)
@@ -352,7 +364,7 @@ class Evidence:
     def _socket(
         self, life: int, opened: Json, closed: Json | None, flags: Any, headers: Mapping[str, str]
     ) -> RecordedSocket:
-        ended_at = self._end_of(self._server.lives[life - 1]) if closed is None else closed["at"]
+        ended_at = self._end_of(life) if closed is None else closed["at"]
         return RecordedSocket(
             life=life,
             number=opened["socket"],
@@ -367,15 +379,16 @@ class Evidence:
             closed_by=closed["closed_by"] if closed is not None else None if ended_at is None else "life",
         )
 
-    def _end_of(self, life: Life) -> float | None:
+    def _end_of(self, number: int) -> float | None:
         """When a life has ended: at its last sign, or when it was told to, if that was later. None while it runs."""
-        if life.is_running:
+        life, journal, has_ended = self._lives[number - 1]
+        if not has_ended:
             return None
         orders = self._seen_from_outside("order")
         told: list[float] = [
             each["at"] for each in orders if each["life_id"] == life.life_id and each["order"].startswith("SIG")
         ]
-        return max([self._news(life.journal_file).last_at, *told])
+        return max([journal.last_at, *told])
 
 
 class _JournalFile:
@@ -411,20 +424,28 @@ class _JournalFile:
         except OSError:
             return
         whole, newline, _ = new.rpartition(b"\n")
-        for line in whole.splitlines():
-            record = self._record(line)
-            self._records.append(record)
-            self._by_kind.setdefault(record["kind"], []).append(record)
-        self._position += len(whole) + len(newline)
+        count = len(self._records)
+        records = [self._record(line, number) for number, line in enumerate(whole.splitlines(), start=count + 1)]
+        try:
+            self._records += records
+            for record in records:
+                self._by_kind.setdefault(record["kind"], []).append(record)
+            self._position += len(whole) + len(newline)
+        except BaseException:  # interrupted: the next look takes them all
+            del self._records[count:]
+            self._by_kind = {}
+            for record in self._records:
+                self._by_kind.setdefault(record["kind"], []).append(record)
+            raise
 
-    def _record(self, line: bytes) -> Json:
+    def _record(self, line: bytes, number: int) -> Json:
         try:
             record = json.loads(line)
         except (RecursionError, ValueError):
             record = None
         if not isinstance(record, dict) or not {"at", "kind"} <= record.keys():
             raise RuntimeError(
-                f"{shown(self._path)} is damaged: line {len(self._records) + 1} is no record. Nobody but the mock "
+                f"{shown(self._path)} is damaged: line {number} is no record. Nobody but the mock "
                 "server may write to its journal; run again."
             )
         return record

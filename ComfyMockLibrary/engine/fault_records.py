@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,11 @@ class FaultInLife:
 
 
 class FaultRecords:
-    """The faults of one life, read from its journal as far as that has been written."""
+    """The faults of one life, read from its journal as far as that has been written. Any thread may read."""
 
     def __init__(self, file: Path) -> None:
         self._file = JournalFile(file, containing=b'"fault_')
+        self._lock = threading.Lock()
         self._faults: dict[str, FaultInLife] = {}
 
     def __contains__(self, fault_id: str) -> bool:
@@ -40,9 +42,10 @@ class FaultRecords:
 
     def read(self) -> None:
         """Reads what is new. Without a file there is nothing."""
-        for record in self._file.news():
-            if record["kind"].startswith("fault_"):
-                self._take(record)
+        with self._lock, self._file.unread_if_interrupted():  # to take a record twice changes nothing
+            for record in self._file.news():
+                if record["kind"].startswith("fault_"):
+                    self._take(record)
 
     def _take(self, record: dict[str, Any]) -> None:
         fault_id, kind = record["fault"], record["kind"]

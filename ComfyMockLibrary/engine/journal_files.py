@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -17,6 +19,16 @@ class JournalFile:
         self._path = path
         self._containing = containing
         self._position = 0
+
+    @contextmanager
+    def unread_if_interrupted(self) -> Iterator[None]:
+        """Lets news be news again if nobody has come to take them all."""
+        position = self._position
+        try:
+            yield
+        except BaseException:
+            self._position = position
+            raise
 
     def news(self) -> list[dict[str, Any]]:
         """The records that are new. Without a file there are none."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from story import Story
+from story import Story, ToldLife
 
-from ComfyMockLibrary.engine.evidence import sent_prompts, workflow_of
+from ComfyMockLibrary.engine.evidence import _JournalFile, sent_prompts, workflow_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,6 +71,30 @@ def test_a_life_that_was_killed_ends_when_it_was_told_to(story: Story) -> None:
     assert story.evidence.sockets()[0].closed_at == story.at
 
 
+def test_a_websocket_that_is_closed_during_a_look_is_not_taken_for_one_that_its_life_has_ended(story: Story) -> None:
+    number = story.connect()
+
+    class LastWords(ToldLife):
+        """Closes its websocket and ends between two looks at it."""
+
+        looks = 0
+
+        @property  # type: ignore[override]
+        def is_running(self) -> bool:
+            self.looks += 1
+            if self.looks == 2:
+                story.lose(number, code=1001, closed_by="server")
+            return self.looks < 2
+
+        @is_running.setter
+        def is_running(self, _: bool) -> None: ...
+
+    life = story.lives[0]
+    story.lives[0] = LastWords(life.number, life.journal_file, life.life_id)
+    evidence = story.evidence
+    assert [evidence.sockets()[0].closed_by for _ in range(3)] == [None, "server", "server"]
+
+
 def test_a_port_that_is_used_again_is_another_client(story: Story) -> None:
     for name in ("first", "second"):
         story.record(
@@ -98,6 +122,25 @@ def test_a_record_that_is_only_begun_is_left_for_later(story: Story) -> None:
     with file.open("a") as journal:
         journal.write(whole[10:])
     assert len(evidence.records("queue_cleared")) == 2
+
+
+def test_a_look_that_is_interrupted_is_made_again_and_finds_everything_once(story: Story) -> None:
+    class Interrupting(dict[str, Any]):
+        """Where Ctrl-C comes at the second record."""
+
+        def setdefault(self, kind: str, default: Any = None) -> Any:
+            if self:
+                raise KeyboardInterrupt
+            return super().setdefault(kind, default)
+
+    story.request("GET", "/queue")
+    journal = _JournalFile(story.lives[0].journal_file)
+    journal._by_kind = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        journal.read()
+    journal.read()
+    assert [each["kind"] for each in journal.records()] == ["journal", "request", "answer"]
+    assert [len(journal.records(kind)) for kind in ("journal", "request", "answer")] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("line", ["half a li", "[1]", "-1", '{"at": 1}', "[" * 100_000])
