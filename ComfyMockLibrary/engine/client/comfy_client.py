@@ -268,7 +268,8 @@ class ComfyClient(Client):
         if not is_wanted():
             self._drop()
         elif options.feature_flags is not None:
-            self._send(connection, json.dumps({"type": "feature_flags", "data": options.feature_flags}))
+            hello = json.dumps({"type": "feature_flags", "data": options.feature_flags})
+            self._send(connection, lambda: connection.send(hello))
 
     def _drop(self) -> None:
         with self.journal:
@@ -355,16 +356,15 @@ class ComfyClient(Client):
             silence = f"no pong within {self._heartbeat.timeout:g} s"
             self._lose(connection, Lost(ABNORMAL_CLOSURE, "", silence))
         elif self._heartbeat.takes_ping(now()):
-            try:
-                connection.ping()
-            except Lost as lost:
-                self._lose(connection, lost)
+            self._send(connection, connection.ping)
 
-    def _send(self, connection: Connection, text: str) -> None:
+    def _send(self, connection: Connection, send: Callable[[], None]) -> None:
         try:
-            connection.send(text)
+            send()
         except Lost as lost:
-            self._lose(connection, lost)
+            self._receive(connection)  # what it has said before it went, and why, may have come just now
+            if self._connection is connection:
+                self._lose(connection, lost)
 
     def _lose(self, connection: Connection, lost: Lost) -> None:
         connection.drop()

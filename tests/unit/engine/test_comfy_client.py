@@ -6,6 +6,7 @@ import json
 import struct
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from time import process_time
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ from ComfyMockLibrary.engine.client import comfy_client
 from ComfyMockLibrary.engine.client.backoff import Backoff
 from ComfyMockLibrary.engine.client.comfy_client import ClientOptions, ComfyClient
 from ComfyMockLibrary.engine.client.connection import Connection
-from ComfyMockLibrary.engine.deadline import Deadline, now, pause
+from ComfyMockLibrary.engine.deadline import now, pause
 from ComfyMockLibrary.engine.endpoint import Endpoint
 from ComfyMockLibrary.engine.platform import PortHolder
 from ComfyMockLibrary.types import BackoffStrategy, ConnectionState
@@ -193,6 +194,34 @@ class TestOutages:
         assert names(client) == ["connected"]
         assert (client.state, client.client_id, calls) == (ConnectionState.connected, "me", [])
 
+    @pytest.mark.parametrize("sending", ["ping", "feature flags"])
+    def test_a_close_frame_that_comes_before_something_is_sent_says_why(
+        self, script: Script, new_client: MakeClient, monkeypatch: pytest.MonkeyPatch, sending: str
+    ) -> None:
+        may_go, has_gone = threading.Event(), threading.Event()
+
+        def behave(peer: Peer) -> None:
+            peer.upgrade()
+            may_go.wait(PATIENCE)
+            peer.send(message("news") + close_frame(1012, "again"))
+            peer.reset()
+            has_gone.set()
+
+        def send_late(send: Callable[..., None]) -> Callable[..., None]:
+            def send_when_it_has_gone(*arguments: Any) -> None:
+                may_go.set()
+                has_gone.wait(PATIENCE)
+                send(*arguments)
+
+            return send_when_it_has_gone
+
+        for name in ("ping", "send"):
+            monkeypatch.setattr(Connection, name, send_late(getattr(Connection, name)))
+        options = {"ping_interval": 0.01} if sending == "ping" else {"feature_flags": {}}
+        client = connected(new_client(script(behave).endpoint, auto_reconnect=False, **options))
+        assert when(client, "disconnected").data == {"code": 1012, "reason": "again", "cause": "close frame"}
+        assert names(client, "server") == ["news"]
+
 
 class TestMessages:
     def test_all_kinds_are_recorded_and_none_is_fatal(
@@ -266,20 +295,23 @@ class TestGivingUp:
     def test_the_failure_comes_after_the_last_attempt_has_failed_and_the_callback_once_after_it(
         self, script: Script, new_client: MakeClient
     ) -> None:
-        server = script(end_after(), never_answer)
+        may_end = threading.Event()
+        server = script(lambda peer: (peer.upgrade(), may_end.wait(PATIENCE), peer.end()), never_answer)
         calls: list[tuple[Event, int, ConnectionState]] = []
         client = new_client(
             server.endpoint,
             backoff=QUICK,
             max_attempts=3,
-            connect_timeout=0.2,
             on_failure=lambda event: calls.append((event, len(client.journal), client.state)),
         )
-        client.connect()
+        connected(client)
+        client.options = replace(client.options, connect_timeout=0.2)
+        may_end.set()
         failure = when(client, "reconnection_failed")
         eventually(lambda: calls)
         assert calls == [(failure, failure.index + 1, ConnectionState.failed)]
         assert failure.data == {"attempts": 3, "error": "upgrade not answered within 0.2 s"}
+        eventually(lambda: len(server.upgrades) >= 4)
         assert len(server.upgrades) == 4
         begun = events(client, "reconnecting")[-1]
         assert failure.at - begun.at >= 0.2, "the attempt had its time before it counted as failed"
@@ -688,19 +720,33 @@ class TestHeartbeat:
         assert client.is_connected
 
     @pytest.mark.parametrize("kind", ["messages", "pieces of a frame"])
-    def test_traffic_counts_as_an_answer(self, script: Script, new_client: MakeClient, kind: str) -> None:
+    def test_traffic_counts_as_an_answer(
+        self, script: Script, new_client: MakeClient, monkeypatch: pytest.MonkeyPatch, kind: str
+    ) -> None:
+        """The client's clock goes on by less than its patience, and only when something has come since."""
+        clock = [now()]
+        monkeypatch.setattr(comfy_client, "now", lambda: clock[0])
+
+        def received() -> int:
+            connection = client._connection
+            return 0 if connection is None else connection.bytes_received
+
         def behave(peer: Peer) -> None:
             peer.upgrade()
-            end = Deadline(3.0)
+            eventually(lambda: client.is_connected)
             if kind == "pieces of a frame":
                 peer.send(frame(TEXT, announced=100_000))
-            while not end.expired:
+            for _ in range(10):
+                clock[0] += 0.5
+                assert peer.receive()[0] == PING
+                before = received()
                 peer.send(message("news") if kind == "messages" else b" ")
-                pause(0.02)
+                eventually(lambda before=before: received() > before)
             peer.end()
 
-        client = connected(new_client(script(behave).endpoint, ping_interval=0.05, pong_timeout=1.5))
-        assert when(client, "disconnected").data["cause"] != "no pong within 1.5 s"
+        client = new_client(script(behave).endpoint, auto_reconnect=False, ping_interval=0.02, pong_timeout=1.5)
+        client.connect()
+        assert when(client, "disconnected").data["cause"] == "end of stream without close frame"
 
     def test_a_month_between_pings_is_not_too_long(self, script: Script, new_client: MakeClient) -> None:
         month = 31 * 24 * 3600.0
@@ -748,19 +794,15 @@ class TestPolling:
 
     @pytest.mark.parametrize("end", ["success", "failure", "abort", "close"])
     def test_it_ends_with_the_outage(self, script: Script, new_client: MakeClient, end: str) -> None:
-        ways: list[Callable[[Peer], object]] = [end_after(), *[refuse] * 3, serve if end == "success" else refuse]
-        server = script(*ways)
-        client = new_client(
-            server.endpoint,
-            backoff=Backoff(BackoffStrategy.constant, base_delay=0.05),
-            max_attempts=4 if end in ("success", "failure") else None,
-            polling_interval=0.01,
-        )
+        server = script(end_after(), serve if end == "success" else refuse)
+        client = new_client(server.endpoint, backoff=LONG, max_attempts=1, polling_interval=0.01)
         client.connect()
         eventually(lambda: server.requests)
         if end == "success":
+            client.reconnect()
             when(client, "reconnected")
         elif end == "failure":
+            client.reconnect()
             when(client, "reconnection_failed")
         elif end == "abort":
             client.abort_reconnect()
@@ -802,21 +844,21 @@ class TestValidation:
         assert [(request.path, request.headers["x-token"]) for request in server.requests] == [("/queue", "t")]
 
     @pytest.mark.parametrize(
-        ("http", "fault"),
+        ("http", "timeout", "fault"),
         [
-            (lambda peer: peer.answer(500, {"queue_running": [], "queue_pending": []}), "status 500"),
-            (lambda peer: peer.answer(200, {"hello": "world"}), "the answer is no queue"),
-            (lambda peer: peer.answer(200, []), "the answer is no queue"),
-            (lambda peer: peer.answer(200), "the answer is no queue"),
-            (never_answer, "no answer within 0.3 s"),
-            (Peer.reset, "reset"),
+            (lambda peer: peer.answer(500, {"queue_running": [], "queue_pending": []}), PATIENCE, "status 500"),
+            (lambda peer: peer.answer(200, {"hello": "world"}), PATIENCE, "the answer is no queue"),
+            (lambda peer: peer.answer(200, []), PATIENCE, "the answer is no queue"),
+            (lambda peer: peer.answer(200), PATIENCE, "the answer is no queue"),
+            (never_answer, 0.3, "no answer within 0.3 s"),
+            (Peer.reset, PATIENCE, "reset"),
         ],
     )
     def test_what_is_wrong_is_said(
-        self, script: Script, new_client: MakeClient, http: Callable[[Peer], object], fault: str
+        self, script: Script, new_client: MakeClient, http: Callable[[Peer], object], timeout: float, fault: str
     ) -> None:
         client = connected(new_client(script(serve, http=http).endpoint))
-        found = finished(lambda: client.validate(0.3))
+        found = finished(lambda: client.validate(timeout))
         assert found is not None
         assert fault in found
 
