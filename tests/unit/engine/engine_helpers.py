@@ -101,6 +101,11 @@ def interruptions() -> Iterator[Callable[[Callable[[], object], float], None]]:
         signal.signal(signal.SIGALRM, before)
 
 
+def be_impatient(client: ComfyClient, seconds: float) -> None:
+    """Lets a client wait so long for pongs on the connection that it has: it is known to be silent from now on."""
+    client._heartbeat.timeout = seconds
+
+
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, announced: int | None = None) -> bytes:
     """A server's frame; ``announced`` is a length that may differ from the payload's."""
     length = len(payload) if announced is None else announced

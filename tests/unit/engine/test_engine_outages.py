@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from engine_helpers import eventually, finished
+from engine_helpers import PATIENCE, be_impatient, eventually, finished
 
 from ComfyMockLibrary.engine import outages, platform, prompts
 from ComfyMockLibrary.engine.client.backoff import Backoff
@@ -17,7 +18,7 @@ from ComfyMockLibrary.engine.client.comfy_client import ClientOptions, ComfyClie
 from ComfyMockLibrary.engine.http import HttpError
 from ComfyMockLibrary.engine.outages import OutageRun, OutageRuns
 from ComfyMockLibrary.engine.waiting import ClientWaits
-from ComfyMockLibrary.types import BackoffStrategy, PromptResult, StopSignal
+from ComfyMockLibrary.types import BackoffStrategy, ConnectionState, PromptResult, StopSignal
 from mockserver.outages.reading import parse_outage
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ TIMEOUT = 120.0
 OPTIONS = ClientOptions(
     backoff=Backoff(BackoffStrategy.exponential, 0.05, 0.2),
     max_attempts=None,
-    connect_timeout=1.0,
+    connect_timeout=PATIENCE,
     ping_interval=0.2,
-    pong_timeout=2.0,
+    pong_timeout=PATIENCE,
 )
 
 OURS = [
@@ -94,6 +95,12 @@ class TestOutagesOfTheLibrary:
         server = manager.start(outages.server_options(chosen))
         run = runs.start(chosen, manager, server)
         client = connected(server, clients)
+        if name == "half-open":
+            eventually(lambda: [step for step in run.taken if "silence" in step.words], TIMEOUT)
+            be_impatient(client, 0.5)
+        if name == "upgrade-unanswered":
+            eventually(lambda: client.positions_of_state(ConnectionState.connected), TIMEOUT)
+            client.options = replace(client.options, connect_timeout=1.0)
         prompt = None
         if chosen.needs == "job":
             if name != "websocket-refused":
@@ -118,9 +125,10 @@ class TestOutagesOfTheLibrary:
     def test_a_refused_prompt_is_said_to_be_refused(
         self, manager: ServerManager, runs: OutageRuns, clients: list[ComfyClient]
     ) -> None:
-        chosen = outages.load("too-many-requests")
+        shipped = (outages.DIRECTORY / "too-many-requests.yaml").read_text(encoding="utf-8")
+        chosen = parse_outage(shipped.replace("optional: true", "optional: true, timeout: 500 ms"), "short.yaml")
         server = manager.start(outages.server_options(chosen))
-        run = runs.start(chosen, manager, server, patience=0.5)
+        run = runs.start(chosen, manager, server)
         client = connected(server, clients)
         assert eventually(server.faults.all, TIMEOUT)
         with pytest.raises(HttpError, match="429"):
