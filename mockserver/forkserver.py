@@ -56,7 +56,9 @@ class _Life:
 class ForkServer:
     """Single-threaded: what it forks must not inherit a lock that a thread holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, reports: int) -> None:
+        """``reports`` is the descriptor that reports go to."""
+        self._reports = reports
         self._lives: dict[int, _Life] = {}
         self._spare: _Life | None = None
         self._selector = selectors.DefaultSelector()
@@ -114,10 +116,10 @@ class ForkServer:
                 _tell(life, orders)
         except OSError as failure:  # no descriptors, or no room for a process: the other lives go on
             error = f"was not started: {failure.strerror} in the process that starts servers (pid {os.getpid()})"
-            _report("failed", life_id, error=error)
+            self._report("failed", life_id, error=error)
             return
         life.id, life.is_ordered = life_id, True
-        _report("started", life_id, pid=life.pid)
+        self._report("started", life_id, pid=life.pid)
 
     def _keep_spare(self) -> None:
         if self._spare is None:
@@ -189,7 +191,7 @@ class ForkServer:
         *lines, life.output = life.output.split(b"\n")
         ready = next(filter(None, map(read_ready_line, lines)), None)
         if ready is not None:
-            _report("ready", life.id, ready=ready)
+            self._report("ready", life.id, ready=ready)
         if ready is not None or not data:
             self._close_ready_pipe(life)
 
@@ -209,9 +211,13 @@ class ForkServer:
             self._close_ready_pipe(life)
             os.close(life.lifeline)
             if life.is_ordered:
-                _report("ended", life.id, status=os.waitstatus_to_exitcode(status))
+                self._report("ended", life.id, status=os.waitstatus_to_exitcode(status))
             elif life is self._spare:
                 self._spare = None
+
+    def _report(self, report: str, life_id: Any, **facts: Any) -> None:
+        line = json.dumps({"report": report, "id": life_id, **facts}).encode() + b"\n"
+        os.write(self._reports, line)
 
 
 def _tell(life: _Life, orders: bytes) -> bool:
@@ -235,9 +241,13 @@ def _read_line(descriptor: int) -> bytes:
     return line
 
 
-def _report(report: str, life_id: Any, **facts: Any) -> None:
-    line = json.dumps({"report": report, "id": life_id, **facts}).encode() + b"\n"
-    os.write(sys.stdout.fileno(), line)
+def _keep_stdout_for_reports() -> int:
+    """A descriptor for reports alone: what is printed at a fork, perhaps half a line, would make one unreadable."""
+    reports = os.dup(sys.stdout.fileno())
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    return reports
 
 
 def main() -> None:
@@ -253,7 +263,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # what is here now is never collected, neither here nor in a life
     sys.stdout.flush()  # what was printed at the start of Python is not to be printed by every life
-    ForkServer().run()
+    ForkServer(_keep_stdout_for_reports()).run()
 
 
 if __name__ == "__main__":

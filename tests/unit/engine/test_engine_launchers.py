@@ -29,9 +29,13 @@ import os
 def talk():
     print("hello\\n3.11\\n[]")
 
+def talk_after_a_fork():
+    print("half a line", end="", flush=True)
+    talk()
+
 talk()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=talk)
+    os.register_at_fork(after_in_child=talk_after_a_fork)
 """
 """What Python imports as ``sitecustomize``."""
 
@@ -91,7 +95,7 @@ def test_a_launcher_warms_up_with_the_process_that_forks_its_lives(tmp_path: Pat
 def test_a_launcher_of_new_processes_has_nothing_to_warm_up() -> None:
     before = children()
     PopenLauncher().warm_up()
-    assert children() == before
+    assert children() <= before
 
 
 def test_a_life_says_when_it_is_ready_and_where(launch: Callable[..., LaunchedLife], tmp_path: Path) -> None:
@@ -210,7 +214,8 @@ def test_a_life_may_print_before_its_ready_line(
     launch = (own_launcher if launcher == "fork" else launchers.of_programs()).launch
     life = launch(LifeSettings(0, "x", tmp_path / "log", tmp_path / "jsonl"))
     try:
-        assert life.wait_until_ready(Deadline(PATIENCE))["life_id"] == "x"
+        line = life.wait_until_ready(Deadline(PATIENCE))
+        assert (line["life_id"], line["pid"]) == ("x", life.pid)
     finally:
         life.stop(StopSignal.SIGKILL)
         assert life.wait(Deadline(PATIENCE)) == -9
