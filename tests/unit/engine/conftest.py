@@ -16,7 +16,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
-from engine_helpers import LAUNCHERS, PATIENCE, PatientManager, ScriptedServer, eventually, finished
+from engine_helpers import LAUNCHERS, PATIENCE, PatientManager, ScriptedServer, claim_port, eventually, finished
 
 from ComfyMockLibrary.engine import client_process, launchers
 from ComfyMockLibrary.engine.client.comfy_client import ClientOptions, ComfyClient
@@ -72,6 +72,19 @@ def wakeup() -> Iterator[Wakeup]:
     wakeup = Wakeup()
     yield wakeup
     wakeup.close()
+
+
+@pytest.fixture
+def free_port() -> Iterator[Callable[[], int]]:
+    """Gives ports that nobody takes by chance, neither before the test does nor between two times."""
+    with ExitStack() as stack:
+
+        def claim() -> int:
+            claim, port = claim_port()
+            stack.enter_context(claim)
+            return port
+
+        yield claim
 
 
 @pytest.fixture

@@ -6,12 +6,15 @@ import base64
 import gc
 import hashlib
 import json
+import random
 import signal
 import socket
 import struct
+import sys
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ComfyMockLibrary.engine.deadline import Deadline, now, wait_until
@@ -22,7 +25,6 @@ from ComfyMockLibrary.types import StopSignal
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from ComfyMockLibrary.engine.client.comfy_client import ComfyClient
 
@@ -104,6 +106,29 @@ def interruptions() -> Iterator[Callable[[Callable[[], object], float], None]]:
 def be_impatient(client: ComfyClient, seconds: float) -> None:
     """Lets a client wait so long for pongs on the connection that it has: it is known to be silent from now on."""
     client._heartbeat.timeout = seconds
+
+
+def claim_port() -> tuple[socket.socket, int]:
+    """A port that is free until the test takes it, and a socket that keeps other tests away from it while it is open.
+
+    It is outside of the range from which the system gives ports to whoever wants any.
+    """
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    except OSError:
+        first = 32768
+    while True:
+        port = random.SystemRandom().randrange(10_000, first)
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            if sys.platform == "linux":
+                claim.bind(f"\0port-of-a-test-{port}")
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            claim.close()
+        else:
+            return claim, port
 
 
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, announced: int | None = None) -> bytes:

@@ -206,7 +206,10 @@ def test_sending_to_a_peer_that_does_not_read_fails_after_a_time_and_not_as_miss
     assert not isinstance(raised.value, TimeoutError), "a timeout means: no data yet, go on"
 
 
-def test_sending_waits_for_a_slow_reader(pair: tuple[WireSocket, socket.socket]) -> None:
+def test_sending_waits_for_a_slow_reader(
+    pair: tuple[WireSocket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "SEND_TIMEOUT", PATIENCE)
     ours, theirs = pair
     ours.patience = None
     data = bytes(range(256)) * 40_000
@@ -303,4 +306,4 @@ def test_scripted_servers_end_whatever_they_are_at() -> None:
 def test_to_wait_takes_no_descriptor() -> None:
     before = psutil.Process().num_fds()
     with Selector():
-        assert psutil.Process().num_fds() == before
+        assert psutil.Process().num_fds() <= before

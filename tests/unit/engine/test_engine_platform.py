@@ -72,13 +72,16 @@ def test_a_server_can_listen_on_a_held_port_again_and_again(holder: PortHolder, 
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_a_released_port_is_free(holder: PortHolder, address: str) -> None:
+def test_a_released_port_is_free(free_port: Callable[[], int], address: str) -> None:
+    holder = PortHolder(free_port())
+    with pytest.raises(OSError, match="in use"):
+        bound(address, holder.port)
     holder.release()
     holder.release()
     bound(address, holder.port).close()
 
 
-def test_a_given_port_is_held_and_a_new_one_differs_from_those_held() -> None:
+def test_a_given_port_is_held_and_a_new_one_differs_from_those_held(free_port: Callable[[], int]) -> None:
     with ExitStack() as stack:
         ports = set()
         for _ in range(50):
@@ -86,10 +89,11 @@ def test_a_given_port_is_held_and_a_new_one_differs_from_those_held() -> None:
             stack.callback(holder.release)
             ports.add(holder.port)
         assert len(ports) == 50
-        holder.release()
-        again = PortHolder(holder.port)
-        stack.callback(again.release)
-        assert again.port == holder.port
+        given = free_port()
+        for _ in range(2):
+            holder = PortHolder(given)
+            assert holder.port == given
+            holder.release()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
@@ -100,8 +104,8 @@ def test_the_owner_of_a_port_that_is_taken_is_named(address: str) -> None:
             PortHolder(port)
 
 
-def test_a_port_that_is_taken_on_the_other_family_is_held_on_this_one() -> None:
-    with closing(bound("::1", 0)) as taken:
+def test_a_port_that_is_taken_on_the_other_family_is_held_on_this_one(free_port: Callable[[], int]) -> None:
+    with closing(bound("::1", free_port())) as taken:
         holder = PortHolder(taken.getsockname()[1])
         try:
             with pytest.raises(OSError, match="in use"):

@@ -17,17 +17,17 @@ from ComfyMockLibrary.engine.platform import PortHolder
 from ComfyMockLibrary.engine.port_watch import PortWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MANY = 50
 
 
 @pytest.fixture
-def port() -> int:
+def port() -> Iterator[int]:
+    """One that is held, as that of a server is while it is down."""
     holder = PortHolder(0)
-    port = holder.port
+    yield holder.port
     holder.release()
-    return port
 
 
 def watching(port: int, notice: Callable[[float], object]) -> PortWatch:
