@@ -65,7 +65,7 @@ def test_the_fifth_outage_is_noticed_like_the_first_whatever_its_kind(
     client = connect(server, client_id="me", ping_interval=0.05)
     prompts = []
     for outage in ("SIGKILL", "SIGTERM", "freeze", "SIGINT", "SIGKILL"):
-        prompts.append(queue_prompt(client).prompt_id)
+        prompts.append(queue_prompt(client, timeout=PATIENCE).prompt_id)
         eventually(lambda: [event for event in client.journal.since(0) if is_end(event, prompts[-1])])
         if outage == "freeze":
             manager.freeze(server)
@@ -101,7 +101,7 @@ def test_what_the_client_heard_is_what_each_life_said(
 ) -> None:
     client = connect(server)
     for _ in range(5):
-        prompt = queue_prompt(client).prompt_id
+        prompt = queue_prompt(client, timeout=PATIENCE).prompt_id
         eventually(lambda prompt=prompt: [event for event in client.journal.since(0) if is_end(event, prompt)])
         manager.restart(server)
         eventually(lambda: client.life_id == server.life_id)
@@ -219,7 +219,7 @@ def test_several_clients_of_one_server_live_through_its_outage(
     for client in clients:
         eventually(lambda client=client: client.life_id == server.life_id)
         assert own(client) == ["connected", *OUTAGE]
-    prompt = queue_prompt(clients[2]).prompt_id
+    prompt = queue_prompt(clients[2], timeout=PATIENCE).prompt_id
     eventually(lambda: [event for event in clients[2].journal.since(0) if is_end(event, prompt)])
     for client in clients:
         heard = [event.name for event in client.journal.since(0) if event.data.get("prompt_id") == prompt]

@@ -30,13 +30,22 @@ ENDPOINT = Endpoint("127.0.0.1", 8188)
 WAIT = 30.0
 
 IGNORES_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready'); signal.pause()"
+ENDS_GRACEFULLY = """
+import signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+print("ready")
+signal.sigwait([signal.SIGINT])
+sys.exit(7)
+"""
 HAS_A_CHILD = """
 import os, signal, subprocess, sys
-signal.signal(signal.SIGUSR1, lambda *_: os._exit(5))
 subprocess.Popen([sys.executable, "-c", {child!r}])
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 print("ready")
-signal.pause()
+signal.sigwait([signal.SIGUSR1])
+os._exit(5)
 """
+"""Neither has a handler: one that is called just before ``pause`` leaves it waiting for ever."""
 SLEEPS = "import signal; signal.pause()"
 LEAVES_THE_GROUP = "import os, signal; os.setsid(); print('ready too'); signal.pause()"
 
@@ -113,7 +122,7 @@ def test_stdin_stays_open_until_the_end(start: Callable[..., ClientProcess]) -> 
     process = start("import sys; print('ready'); sys.stdin.read(); print('stdin has ended')")
     wait_for_output(process, "ready")
 
-    assert process.stop() == -signal.SIGTERM
+    assert process.stop(shutdown_timeout=WAIT) == -signal.SIGTERM
     assert process.output() == "ready\n"
 
 
@@ -136,12 +145,10 @@ def test_a_process_that_does_not_end_when_asked_is_killed(start: Callable[..., C
 
 
 def test_a_process_can_end_gracefully(start: Callable[..., ClientProcess]) -> None:
-    process = start(
-        "import signal, sys; signal.signal(signal.SIGINT, lambda *_: sys.exit(7)); print('ready'); signal.pause()"
-    )
+    process = start(ENDS_GRACEFULLY)
     wait_for_output(process, "ready")
 
-    assert process.stop(StopSignal.SIGINT) == 7
+    assert process.stop(StopSignal.SIGINT, WAIT) == 7
 
 
 @pytest.mark.parametrize("child", [SLEEPS, LEAVES_THE_GROUP], ids=["in its group", "in a session of its own"])

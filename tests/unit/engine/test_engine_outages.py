@@ -105,7 +105,7 @@ class TestOutagesOfTheLibrary:
         if chosen.needs == "job":
             if name != "websocket-refused":
                 ClientWaits(client, server).for_connection(TIMEOUT)
-            prompt = prompts.queue_prompt(client)
+            prompt = prompts.queue_prompt(client, timeout=PATIENCE)
         result = run.wait(TIMEOUT)
 
         assert result is not None, run.describe()
@@ -132,7 +132,7 @@ class TestOutagesOfTheLibrary:
         client = connected(server, clients)
         assert eventually(server.faults.all, TIMEOUT)
         with pytest.raises(HttpError, match="429"):
-            prompts.queue_prompt(client)
+            prompts.queue_prompt(client, timeout=PATIENCE)
         result = run.wait(TIMEOUT)
         assert result is not None
         assert result.problem == ""
@@ -174,7 +174,7 @@ class TestRun:
             manager,
             server,
         )
-        prompts.queue_prompt(connected(server, clients))
+        prompts.queue_prompt(connected(server, clients), timeout=PATIENCE)
         result = run.wait(TIMEOUT)
         assert result is not None
         assert result.problem == ""
@@ -230,7 +230,7 @@ class TestRun:
     ) -> None:
         client = connected(server, clients)
         ClientWaits(client, server).for_connection(TIMEOUT)
-        prompt = prompts.queue_prompt(client)
+        prompt = prompts.queue_prompt(client, timeout=PATIENCE)
         run = runs.start(
             outage(
                 '{wait_for: {event: execution_success, prompt_id: "{prompt_id}"}}',
