@@ -534,7 +534,7 @@ class TestJournal:
     def test_it_tells_a_graceful_life_to_its_end(
         self, start_mock_process: StartMockProcess, check_records: Callable[[list[dict[str, Any]]], None]
     ) -> None:
-        server = start_mock_process(*SLOW)
+        server = start_mock_process(*SLOW, "--grace-time", "3600")
         client = server.connect("me")
         client.message()
         server.queue(QUICK, prompt_id="a", client_id="me")

@@ -39,8 +39,8 @@ def connected(server: MockProcess) -> Client:
 
 @pytest.fixture
 def patient(start_mock_process: StartMockProcess) -> MockProcess:
-    """A mock server that waits an hour for the clients' close replies."""
-    return start_mock_process("--grace-time", FOREVER)
+    """A mock server that waits an hour for the clients' close replies, and is silent when idle."""
+    return start_mock_process("--grace-time", FOREVER, "--status-interval", "0")
 
 
 @pytest.mark.parametrize("number", GRACEFUL, ids=lambda number: number.name)
@@ -236,7 +236,7 @@ def test_the_port_is_free_again(start_mock_process: StartMockProcess) -> None:
         holder.bind(("127.0.0.1", 0))
         port = holder.getsockname()[1]
         for _ in range(2):
-            server = start_mock_process("--port", str(port))
+            server = start_mock_process("--port", str(port), "--status-interval", "0")
             client = connected(server)
             server.signal(signal.SIGKILL)
             assert client.meets_the_end()
