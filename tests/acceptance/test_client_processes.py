@@ -132,7 +132,8 @@ Test Setup      Start Mock Server
 
 *** Test Cases ***
 Story
-    Start Client Process    python3    client.py    {url}    alias=mine
+    ${client} =    Start Client Process    python3    client.py    {url}    alias=mine
+    Wait Until Created    started-${client.pid}    timeout=1 hour
     Client Process Should Be Running
     Restart Mock Server
     ${status} =    Stop Client Process
