@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+import websocket
 from mockserver_process import DEADLINE, QUICK, ask, chain, sampling
+from websocket import ABNF
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,7 +137,9 @@ def test_two_signals_at_once_end_it_at_once(patient: MockProcess) -> None:
         patient.signal(number)
     process.resume()
     assert patient.exit_status() in [-number for number in GRACEFUL]
-    assert client.meets_the_end()
+    with contextlib.suppress(websocket.WebSocketConnectionClosedException, ConnectionError):
+        assert client.frame()[0] == ABNF.OPCODE_CLOSE  # where the second signal was given to a thread that is slow
+        assert client.meets_the_end()
     assert "Traceback" not in patient.log
 
 
