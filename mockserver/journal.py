@@ -17,6 +17,7 @@ import functools
 import json
 import logging
 import os
+import threading
 import time
 from collections import deque
 from datetime import datetime, timezone
@@ -70,6 +71,8 @@ class Journal:
         self._count = 1
         self._file: int | None = None
         self._length = 0
+        self._writing = threading.Lock()
+        """Held by the thread that writes, and for good by the one that has written the last record."""
         self._waiting: deque[msgspec.Struct] = deque()
         self._latest: deque[tuple[bytes | msgspec.Struct, int]] = deque()
         self._latest_bytes = 0
@@ -90,18 +93,17 @@ class Journal:
 
     def record(self, kind: str, **fields: Any) -> None:
         """Appends one record. ``fields`` must be JSON values; others are written as their ``str()``."""
-        self.record_last(kind, **fields)
+        with self._writing:
+            self._record(kind, fields)
         self._wake()
 
     def record_last(self, kind: str, **fields: Any) -> None:
-        """Appends one record and wakes nobody who waits for it, so that a thread may that ends the process."""
-        line = _line({"at": now(), "kind": kind, **fields})
-        self.write_waiting()
-        self._count += 1
-        if self._file is None:
-            self._keep(line, len(line))
-        else:
-            self._write(self._file, line)
+        """Appends the last record and wakes nobody who waits for it, so that a thread may that ends the process.
+
+        Whoever wants to write one after it waits for the end of the process: nothing comes of it on the wire.
+        """
+        self._writing.acquire()
+        self._record(kind, fields)
 
     def append(self, record: msgspec.Struct, *, length: int = 0, may_wait: bool = False) -> None:
         """Appends a record as a structure with ``at`` and ``kind``, which is quicker where there are many.
@@ -120,12 +122,9 @@ class Journal:
 
     def write_waiting(self) -> None:
         """Writes the records that may wait, if there are any."""
-        if self._waiting and self._file is not None:
-            records = []
-            with contextlib.suppress(IndexError):  # the thread that sees the end of stdin may take them too
-                while True:
-                    records.append(self._waiting.popleft())
-            self._write(self._file, _lines(records))
+        if self._waiting:
+            with self._writing:
+                self._write_waiting()
 
     def __len__(self) -> int:
         """How many records there are, those included that are only in the file."""
@@ -141,6 +140,21 @@ class Journal:
         else:
             records = [_made(line) for line in _last_lines(self._file, self._length, wanted)]
         return self._count - len(records), records
+
+    def _record(self, kind: str, fields: Record) -> None:
+        line = _line({"at": now(), "kind": kind, **fields})
+        self._write_waiting()
+        self._count += 1
+        if self._file is None:
+            self._keep(line, len(line))
+        else:
+            self._write(self._file, line)
+
+    def _write_waiting(self) -> None:
+        if self._waiting and self._file is not None:
+            # One after the other, as another thread may append one meanwhile.
+            lines = _lines([self._waiting.popleft() for _ in range(len(self._waiting))])
+            self._write(self._file, lines)
 
     def _wake(self) -> None:
         if self._awaited is not None:

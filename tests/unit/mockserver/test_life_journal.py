@@ -7,6 +7,8 @@ import errno
 import json
 import os
 import re
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -159,12 +161,34 @@ def test_two_threads_may_write_what_waits(tmp_path: Path) -> None:
         def popleft(self) -> Struct:
             if not other.ident:
                 other.start()
-                other.join()
+                other.join(0.1)
             return super().popleft()
 
     journal._waiting = Meanwhile([numbered(1), numbered(2)])
-    journal.record_last("life")
+    journal.record("life")
+    other.join()
     assert [record["kind"] for record in records_in(file)] == ["journal", "x", "x", "life"]
+
+
+ENDS = """\
+import os, sys, threading
+from pathlib import Path
+from mockserver.journal import Journal
+
+journal = Journal(Path(sys.argv[1]))
+journal.record_last("life", state="ended", order="end of stdin")
+late = threading.Thread(target=journal.record, args=["queue_cleared"], daemon=True)
+late.start()
+late.join(0.5)
+os._exit(0)
+"""
+
+
+def test_nothing_comes_after_the_last_record(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ENDS, str(tmp_path / "journal")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [record["kind"] for record in records_in(tmp_path / "journal")] == ["journal", "life"]
 
 
 @pytest.mark.parametrize("name", ["journal", None])
