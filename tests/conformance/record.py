@@ -1,6 +1,6 @@
 """Records how a ComfyUI-compatible server behaves on the wire: one JSON transcript per scenario.
 
-    record.py BASE_URL OUTDIR [--only 1,3] [--launcher 'CMD {port} {args}'] [--patience SECONDS]
+    record.py BASE_URL OUTDIR [--only 1,3] [--control URL] [--launcher 'CMD {port} {args}'] [--patience SECONDS]
 
 Scenarios 1-10 and 13 talk to BASE_URL. Scenarios 11 and 12 start servers of their own with --launcher (the
 process it starts must be the server itself, so that signals reach it) and are left out without it.
@@ -143,10 +143,13 @@ async def connect(tape):
     tape.note("reconnect with the same clientId while a prompt runs")
     z = sid()
     first = await tape.ws("reconnect-1", z)
+    await tape.hold("c5")
     pid = await submit(tape, slow_graph(tape.nonce()), z)
     await first.wait("executing", node="c3")
     await first.close()
     second = await tape.ws("reconnect-2", z)
+    await second.answers()
+    await tape.let_go("c5")
     await second.wait("executing", node=None, prompt_id=pid)
     await tape.settle()
 
@@ -499,30 +502,39 @@ async def interrupt_and_queue(tape):
     await tape.settle()
 
     async def start(label, **extra):
+        await tape.hold("c5")
         pid = await submit(tape, slow_graph(tape.nonce()), x, label, **extra)
         await own.wait("executing", node="c3", prompt_id=pid)
         return pid
 
+    async def interrupt(**body):
+        await tape.http("POST", "/interrupt", **body)
+        await tape.let_go("c5")
+
     tape.note("global interrupt")
     pid = await start("slow")
-    await tape.http("POST", "/interrupt", json_body={})
+    await interrupt(json_body={})
     await own.wait("executing", node=None, prompt_id=pid)
     await tape.settle()
     await tape.http("GET", f"/history/{pid}")
     await tape.http("GET", f"/api/jobs/{pid}")
 
     tape.note("interrupt of a prompt without a client_id")
+    await tape.hold("c5")
     pid = await submit(tape, slow_graph(tape.nonce()))
-    await asyncio.sleep(0.4)
-    await tape.http("POST", "/interrupt")
+    await own.wait("progress_state", prompt_id=pid, nodes=lambda nodes: "c3" in nodes)
+    await interrupt()
     await tape.idle()
     await tape.settle()
 
     tape.note("interrupt of another prompt_id, then of the matching one")
     pid = await start("slow")
     await tape.http("POST", "/interrupt", json_body={"prompt_id": str(uuid.uuid4())})
-    await asyncio.sleep(0.3)
+    await tape.hold("c9")
+    await tape.let_go("c5")
+    await own.wait("executing", node="c7", prompt_id=pid)
     await tape.http("POST", "/interrupt", json_body={"prompt_id": pid})
+    await tape.let_go("c9")
     await own.wait("executing", node=None, prompt_id=pid)
     await tape.settle()
 
@@ -555,7 +567,7 @@ async def interrupt_and_queue(tape):
     await tape.http("POST", "/queue", json_body={"delete": [p2]}, label="delete a waiting one")
     await tape.http("POST", "/queue", json_body={"delete": [run]}, label="delete the running one")
     await tape.http("POST", "/queue", json_body={"delete": ["unknown"]}, label="delete an unknown one")
-    await tape.http("POST", "/interrupt")
+    await interrupt()
     await tape.idle()
     await tape.settle()
     order = []
@@ -573,7 +585,7 @@ async def interrupt_and_queue(tape):
     await tape.http("POST", "/queue", json_body={"clear": False}, label="clear false")
     await tape.http("POST", "/queue", json_body={}, label="nothing asked")
     await tape.http("POST", "/queue", raw=b"", label="empty body")
-    await tape.http("POST", "/interrupt")
+    await interrupt()
     await tape.idle()
     await tape.settle()
 
@@ -581,7 +593,7 @@ async def interrupt_and_queue(tape):
     await start("running")
     only = await submit(tape, small(), x)
     await tape.http("POST", "/queue", json_body={"delete": [only]})
-    await tape.http("POST", "/interrupt")
+    await interrupt()
     await tape.idle()
     await tape.settle()
 
@@ -591,7 +603,7 @@ async def interrupt_and_queue(tape):
     await submit(tape, small(), x, "twin", number=1, prompt_id=twin)
     await submit(tape, small(), x, "twin", number=1, prompt_id=twin)
     await tape.http("POST", "/queue", json_body={"clear": True})
-    await tape.http("POST", "/interrupt")
+    await interrupt()
     await tape.idle()
     await tape.settle()
 
@@ -603,7 +615,7 @@ async def interrupt_and_queue(tape):
     await tape.http("POST", f"/api/jobs/{pid}/cancel")
     await tape.http("POST", "/api/jobs/cancel", json_body={"job_ids": ["x"]})
     await tape.http("POST", "/queue", json_body={"clear": True})
-    await tape.http("POST", "/interrupt")
+    await interrupt()
     await tape.idle()
     await tape.settle()
 
@@ -638,19 +650,24 @@ async def disconnect_mid_run(tape):
     await tape.settle()
     for how in ("close", "abort"):
         tape.note(f"owner leaves by {how}")
+        await tape.hold("c5")
         pid = await submit(tape, slow_graph(tape.nonce()), x)
         await first.wait("executing", node="c3", prompt_id=pid)
         await getattr(first, how)()
         await asyncio.sleep(0.3)
         again = await tape.ws(f"owner-after-{how}", x)
+        await again.answers()
+        await tape.let_go("c5")
         await again.wait("executing", node=None, prompt_id=pid)
         await tape.settle()
         await tape.http("GET", f"/history/{pid}", quiet=True)
         first = again
     tape.note("owner comes back when the prompt has ended")
+    await tape.hold("c5")
     pid = await submit(tape, slow_graph(tape.nonce(), 10), x)
     await first.wait("executing", node="c3", prompt_id=pid)
     await first.close()
+    await tape.let_go("c5")
     await tape.idle()
     await tape.ws("owner-late", x)
     await tape.settle()
@@ -872,15 +889,17 @@ async def stalled_reader(tape):
     await tape.settle(500)
     tape.note("the stalled websocket is closed now")
     stalled.close()
-    await by.wait("status", since=len(by.messages), timeout=5)
+    await by.wait("status", since=len(by.messages))
     await tape.settle()
     await new.close()
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+def held_port():
+    """A socket that is bound and never listens: a server can listen on its port, and nobody else is given it."""
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    return holder
 
 
 class Server:
@@ -889,7 +908,8 @@ class Server:
     launcher = None
 
     def __init__(self, args=""):
-        self.port, self.args = free_port(), args
+        self.holder, self.args = held_port(), args
+        self.port = self.holder.getsockname()[1]
 
     async def __aenter__(self):
         command = shlex.split(self.launcher.format(port=self.port, args=self.args))
@@ -930,6 +950,7 @@ class Server:
         if self.process.returncode is None:
             self.process.kill()
             await self.process.wait()
+        self.holder.close()
 
 
 @scenario(11, "server_stop")
@@ -948,7 +969,7 @@ async def server_stop(tape):
                     await own.wait("executing", node="c3", prompt_id=pid)
                 sent = tape.now()
                 code, took = await server.stop(sig)
-                await own.wait_closed(20)
+                await own.wait_closed()
                 tape.note(
                     f"{name}: exit",
                     exit_code=code,
@@ -1039,16 +1060,16 @@ async def origin_cors_users_limits(tape):
         except (aiohttp.ClientError, ConnectionError):
             pass
         tape.note("a text message of 5 MiB was sent")
-        await ws.wait_closed(5)
+        await ws.wait_closed()
 
 
-async def run(base, outdir, only):
+async def run(base, outdir, only, control):
     for number, (name, func) in sorted(SCENARIOS.items()):
         if only and number not in only:
             continue
         if number in (11, 12) and not Server.launcher:
             continue
-        tape = Tape(name, base)
+        tape = Tape(name, base, control)
         failure = None
         async with tape:
             try:
@@ -1082,6 +1103,7 @@ def main():
     parser.add_argument("base")
     parser.add_argument("outdir", type=pathlib.Path)
     parser.add_argument("--only", default="", help="scenario numbers, comma separated")
+    parser.add_argument("--control", help="URL of a mock server's control API: its slow prompts wait for the recorder")
     parser.add_argument("--launcher", help="command with {port} and {args} that starts a server in the foreground")
     parser.add_argument(
         "--patience", type=float, default=60, help="longest wait for one message, in seconds (default 60)"
@@ -1090,7 +1112,7 @@ def main():
     wire.PATIENCE = args.patience
     args.outdir.mkdir(parents=True, exist_ok=True)
     Server.launcher = args.launcher
-    asyncio.run(run(args.base, args.outdir, {int(n) for n in args.only.split(",") if n}))
+    asyncio.run(run(args.base, args.outdir, {int(n) for n in args.only.split(",") if n}, args.control))
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ ARGUMENTS = [
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    """The base URL of a fresh server that ends with the test."""
+def server(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """The base URL of a fresh server that ends with the test, and that of its control API."""
     command = [sys.executable, "-m", "mockserver", "0", *ARGUMENTS, "--supervised"]
     with (tmp_path / "server.log").open("wb") as log:
         life = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
@@ -42,22 +42,22 @@ def server(tmp_path: Path) -> Iterator[str]:
             try:
                 ready = life.stdout.readline()
                 assert ready, (tmp_path / "server.log").read_text()
-                yield f"http://127.0.0.1:{json.loads(ready)['port']}"
+                yield f"http://127.0.0.1:{json.loads(ready)['port']}", json.loads(ready)["control_url"]
             finally:
                 life.kill()
 
 
-def test_transcripts(server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_transcripts(server: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every transcript of the real server is the mock server's as well."""
     wanted = os.environ.get("COMFYMOCK_SCENARIOS", "")
     recorded = tmp_path / "recorded"
     # The process that a scenario starts must be the server itself: it is sent signals.
-    launcher = shlex.join([sys.executable, "-m", "mockserver"]) + " {port} " + shlex.join(ARGUMENTS) + " {args}"
-    subprocess.run(
-        [sys.executable, HERE / "record.py", server, recorded, f"--only={wanted}", f"--launcher={launcher}"],
-        check=True,
-        timeout=540,
-    )
+    # Its prompts need not end: each is at work still when the signal comes.
+    arguments = shlex.join([*ARGUMENTS, "--duration=c5=3600"])
+    launcher = shlex.join([sys.executable, "-m", "mockserver"]) + " {port} " + arguments + " {args}"
+    base, control = server
+    options = [f"--only={wanted}", f"--control={control}", f"--launcher={launcher}"]
+    subprocess.run([sys.executable, HERE / "record.py", base, recorded, *options], check=True, timeout=540)
     reference = _chosen(wanted, tmp_path / "golden") if wanted else GOLDEN
     comparison = subprocess.run(
         [sys.executable, HERE / "compare.py", reference, recorded], check=False, capture_output=True, text=True

@@ -89,8 +89,8 @@ def describe_frame(data: bytes):
 class Tape:
     """The ordered transcript of one scenario."""
 
-    def __init__(self, name, base):
-        self.name, self.base = name, base.rstrip("/")
+    def __init__(self, name, base, control=None):
+        self.name, self.base, self.control = name, base.rstrip("/"), control
         self.t0 = time.monotonic()
         self.steps = []
         self.nonces = []
@@ -204,14 +204,30 @@ class Tape:
         await client.open(path, client_id, headers, features, compress, query)
         return client
 
-    async def settle(self, quiet_ms=250, limit_ms=3000):
-        """Wait until no websocket message has arrived for `quiet_ms`."""
-        end = time.monotonic() + limit_ms / 1000
+    async def settle(self, quiet_ms=250):
+        """Wait until no websocket message has arrived for `quiet_ms`, nor before the answer to a ping after that."""
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             before = len(self.steps)
             await asyncio.sleep(quiet_ms / 1000)
+            for client in self.clients:
+                await client.answers()
             if len(self.steps) == before:
                 return
+
+    async def hold(self, node):
+        """Let prompts of a mock server stand still at a node; those of a real one are slow enough by themselves."""
+        if self.control:
+            await self._order("POST", "/faults", {"fault": "hold_execution", "node": node, "id": node})
+
+    async def let_go(self, node):
+        """Let the prompt go on that stands still there."""
+        if self.control:
+            await self._order("DELETE", f"/faults/{node}")
+
+    async def _order(self, method, path, order=None):
+        async with self.session.request(method, self.control + path, json=order) as reply:
+            assert reply.status < 300, await reply.text()
 
     async def idle(self, limit=None):
         """Wait until the server's queue is empty (polls are not recorded)."""
@@ -232,6 +248,7 @@ class Socket:
         self.ws = self.task = None
         self.messages = []
         self.arrived = asyncio.Event()
+        self.last_ping = b""
         tape.clients.append(self)
 
     async def open(self, path, client_id, headers, features, compress, query):
@@ -286,6 +303,10 @@ class Socket:
             elif msg.type == aiohttp.WSMsgType.PING:
                 await self.ws.pong(msg.data)
                 body = {"ping": msg.data.hex()}
+            elif msg.type == aiohttp.WSMsgType.PONG and msg.data == self.last_ping:
+                self.last_ping = b""
+                self.arrived.set()
+                continue
             elif msg.type == aiohttp.WSMsgType.PONG:
                 body = {"pong": msg.data.hex()}
             elif msg.type == aiohttp.WSMsgType.CLOSE:
@@ -314,12 +335,29 @@ class Socket:
             msg = step.get("json")
             if isinstance(msg, dict) and msg.get("type") == kind:
                 data = msg.get("data") or {}
-                if all(data.get(k, "<absent>") == v for k, v in fields.items()):
+                if all(v(data.get(k)) if callable(v) else data.get(k, "<absent>") == v for k, v in fields.items()):
                     return step
         return None
 
+    async def answers(self):
+        """Wait for the answer to a ping: what the server has sent before it has arrived then. Not recorded."""
+        if self.ws is None or self.ws.closed or self.task.done():
+            return
+        self.last_ping = uuid.uuid4().bytes
+        try:
+            await self.ws.ping(self.last_ping)
+        except ConnectionError:  # the end of the connection is being read
+            pass
+        end = time.monotonic() + PATIENCE
+        while self.last_ping and not self.task.done() and time.monotonic() < end:
+            self.arrived.clear()
+            try:
+                await asyncio.wait_for(self.arrived.wait(), 0.5)
+            except (asyncio.TimeoutError, TimeoutError):
+                pass
+
     async def wait(self, kind, timeout=None, since=0, **fields):
-        """Wait for a JSON message of this type whose data has these fields."""
+        """Wait for a JSON message of this type whose data has these fields, or such as a function takes."""
         end = time.monotonic() + (timeout or PATIENCE)
         while time.monotonic() < end:
             step = self.matches(kind, since, **fields)
@@ -333,9 +371,9 @@ class Socket:
         self.tape.note(f"timeout waiting for {kind} {fields} on {self.name}")
         return None
 
-    async def wait_closed(self, timeout=15):
+    async def wait_closed(self):
         if self.task:
-            await asyncio.wait([self.task], timeout=timeout)
+            await asyncio.wait([self.task], timeout=PATIENCE)
 
     async def close(self):
         if self.ws is not None and not self.ws.closed:
