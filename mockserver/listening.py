@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 128
 
+FREE_PORTS_TRIED = 100
+"""How many ports are looked at for one that is free on all addresses."""
+
 LOOK_AGAIN = 0.01
 """Seconds between looks for connections that are to be accepted late."""
 
@@ -66,16 +69,11 @@ class Listener:
 
     @classmethod
     def bind(cls, addresses: Sequence[str], port: int) -> Listener:
-        """Binds the port on each address; port 0 takes any one that is free. Raises PortTaken."""
-        bound: list[socket.socket] = []
-        try:
-            for address in addresses:
-                bound.append(_bind(address, bound[0].getsockname()[1] if bound else port))
-        except BaseException:
-            for each in bound:
-                each.close()
-            raise
-        return cls(bound)
+        """Binds the port on each address; port 0 takes any one that is free on all of them. Raises PortTaken."""
+        for _ in range(FREE_PORTS_TRIED if port == 0 else 0):
+            with contextlib.suppress(PortTaken):  # what is free on the first address may be taken on another
+                return cls(_bind_all(addresses, port))
+        return cls(_bind_all(addresses, port))
 
     @property
     def port(self) -> int:
@@ -310,6 +308,18 @@ def _accept_now(listening: socket.socket) -> tuple[socket.socket, Any] | None:
 def _reset(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
     connection.close()
+
+
+def _bind_all(addresses: Sequence[str], port: int) -> list[socket.socket]:
+    bound: list[socket.socket] = []
+    try:
+        for address in addresses:
+            bound.append(_bind(address, bound[0].getsockname()[1] if bound else port))
+    except BaseException:
+        for each in bound:
+            each.close()
+        raise
+    return bound
 
 
 def _bind(address: str, port: int) -> socket.socket:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from wired import Peer, connect_error, pattern
 
+from mockserver import listening
 from mockserver.faults import network
 from mockserver.faults.kinds import Flap, RefuseConnections
 from mockserver.faults.network import NetworkFaults
@@ -207,6 +208,24 @@ def test_the_library_holds_the_port_beside_it() -> None:
         peer = Peer(listener.port)
         peer.close()
         listener.close()
+
+
+def test_any_port_is_one_that_is_free_on_all_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    bind, taken = listening._bind, []
+
+    def bind_as_somebody_takes_the_first(address: str, port: int) -> socket.socket:
+        bound = bind(address, port)
+        if not taken:
+            taken.append(socket.create_server(("::1", bound.getsockname()[1]), family=socket.AF_INET6))
+        return bound
+
+    monkeypatch.setattr(listening, "_bind", bind_as_somebody_takes_the_first)
+    listener = Listener.bind(["127.0.0.1", "::1"], 0)
+    assert listener.port != taken[0].getsockname()[1]
+    with pytest.raises(PortTaken):
+        Listener.bind(["127.0.0.1", "::1"], taken[0].getsockname()[1])
+    for each in (listener, *taken):
+        each.close()
 
 
 def test_refusal_drops_whom_it_has_accepted_just_now(wired: Wired) -> None:
