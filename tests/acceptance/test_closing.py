@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from robot_run import run_robot
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
+
+    from robot_run import FinishedRun
 
 LOOKING = """
 *** Keywords ***
@@ -21,11 +24,12 @@ Remembered Server Should Run
     ${server} =    Get Mock Server    ${REMEMBERED}
     Should Be Equal    ${server.pid}    ${PID}
     Should Be True    ${{ psutil.pid_exists($PID) }}
+    Should Be True    ${{ $server.port in held_ports.held_ports() }}
 
 Remembered Server Should Be Gone
     Should Not Be True    ${{ psutil.pid_exists($PID) }}
     Run Keyword And Expect Error    ValueError: The mock server * is closed.*    Get Mock Server    ${REMEMBERED}
-    Evaluate    socket.create_server(('127.0.0.1', $REMEMBERED.port)).close()
+    Should Not Be True    ${{ $REMEMBERED.port in held_ports.held_ports() }}
 
 No Client Should Be Left
     Run Keyword And Expect Error    ValueError: There is no client.*    Get Connection State
@@ -33,8 +37,13 @@ No Client Should Be Left
 """
 
 
+def run_suites(directory: Path, suites: str | Mapping[str, str], *options: str) -> FinishedRun:
+    """Runs suites that can look at the ports that their process holds."""
+    return run_robot(directory, suites, "--pythonpath", str(Path(__file__).parent), *options)
+
+
 def test_what_a_test_opened_is_closed_when_it_ends(tmp_path: Path) -> None:
-    run_robot(
+    run_suites(
         tmp_path,
         suite(
             """
@@ -54,7 +63,7 @@ Second
 
 
 def test_what_a_suite_setup_opened_lives_for_the_suite(tmp_path: Path) -> None:
-    run_robot(
+    run_suites(
         tmp_path,
         {
             "a.robot": suite(
@@ -90,7 +99,7 @@ After It
 
 
 def test_a_suites_server_that_a_test_starts_again_is_still_the_suites(tmp_path: Path) -> None:
-    run_robot(
+    run_suites(
         tmp_path,
         suite(
             """
@@ -122,7 +131,7 @@ Inner
 """,
         setup="Start Mock Server    alias=own",
     )
-    run_robot(
+    run_suites(
         tmp_path,
         {
             "outer/__init__.robot": suite("", setup="Start And Remember", keywords=STARTING_AND_REMEMBERING),
@@ -150,7 +159,7 @@ After It
 def test_when_to_close_can_be_chosen(tmp_path: Path, mode: str, in_the_next_test: str, in_the_next_suite: str) -> None:
     arguments = f"auto_close={mode}"
     first = "\nFirst\n    Start And Remember\n"
-    run_robot(
+    run_suites(
         tmp_path,
         {
             "a.robot": suite(
@@ -162,7 +171,7 @@ def test_when_to_close_can_be_chosen(tmp_path: Path, mode: str, in_the_next_test
 
 
 def test_libraries_of_two_names_close_only_their_own(tmp_path: Path) -> None:
-    run_robot(
+    run_suites(
         tmp_path,
         """\
 *** Settings ***
@@ -189,7 +198,7 @@ Second
 
 
 def test_a_test_timeout_within_a_wait_leaves_nothing_and_the_next_test_works(tmp_path: Path) -> None:
-    run = run_robot(
+    run = run_suites(
         tmp_path,
         suite(
             """
@@ -227,7 +236,7 @@ The Next One Works
     ],
 )
 def test_a_keyword_for_failures_runs_once_for_a_failure(tmp_path: Path, failing: str) -> None:
-    run = run_robot(
+    run = run_suites(
         tmp_path,
         suite(
             f"""
@@ -257,7 +266,7 @@ Note The Failure
 
 
 def test_a_clients_keyword_for_giving_up_runs_once_each_time_before_the_next_keyword(tmp_path: Path) -> None:
-    run_robot(
+    run_suites(
         tmp_path,
         suite(
             """
@@ -317,7 +326,7 @@ def test_a_client_of_the_users_own_that_fails_to_close_holds_up_nothing(tmp_path
         "        raise OSError('is closed already')\n",
         encoding="utf-8",
     )
-    run = run_robot(
+    run = run_suites(
         tmp_path,
         suite(
             """
