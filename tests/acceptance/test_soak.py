@@ -97,8 +97,10 @@ def test_what_fails_once_is_counted_and_its_log_kept(tmp_path: Path) -> None:
 
 def test_an_exception_in_a_thread_fails_no_test_but_the_run(tmp_path: Path) -> None:
     suite, output = tmp_path / "threads.robot", tmp_path / "soak"
+    # Not before Robot has: what is printed while it lets go of a keyword's output may be lost.
     suite.write_text(
-        "*** Test Cases ***\nThread Ends\n    Evaluate    threading.Thread(target=lambda: 1 / 0).start()\n"
+        "*** Test Cases ***\nThread Ends\n"
+        "    Evaluate    threading.Thread(target=lambda end=threading.main_thread().join: end() or 1 / 0).start()\n"
     )
 
     soak = run("run.py", "--rounds", "1", "--load", "0", "--suites", str(suite), "--output", str(output))
@@ -143,5 +145,6 @@ def test_threads_are_quick_and_slow_by_turns_and_in_the_end_as_they_were() -> No
                 assert eventually(lambda policy=policy: os.sched_getscheduler(child.pid) == policy or None, LONG)
             jitter.communicate()
         assert jitter.returncode == 0
-        assert os.sched_getscheduler(child.pid) == os.SCHED_OTHER
+        # Not at once, as a soak may have jitter of its own around this test.
+        assert eventually(lambda: os.sched_getscheduler(child.pid) == os.SCHED_OTHER or None, LONG)
         parent.communicate(b"\n")
