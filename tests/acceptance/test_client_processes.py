@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from robot_run import eventually, run_robot, started_robot
+from robot_run import run_robot, started_robot
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -122,7 +122,7 @@ def wait_until_ready(robot: RobotProcess, state: str) -> None:
     robot.wait_for((robot.directory / "ready").exists, "The file ready")
     robot.wait_for(lambda: len(list(robot.directory.glob("started-*"))) == 2, "The start of the child")
     if state == "frozen":
-        assert eventually(lambda: robot.has_a_frozen_one() or None, 30.0)
+        robot.wait_for(robot.has_a_frozen_one, "The standstill")
 
 
 CASES = (
