@@ -89,6 +89,8 @@ class FaultKeywords(Component):
     ) -> Fault:
         """Waits until a fault has struck so often, over all lives of its server, and returns it.
 
+        A server that is to freeze stands still then.
+
         *Args:*
           - ``fault``: Handle, or id.
           - ``strikes``: How often at least.
