@@ -311,8 +311,9 @@ class ComfyClient(Client):
         if self._wakeup in ready:
             self._wakeup.clear()
         if connection is not None:
+            looked_at = now()  # before it looks: what comes behind the look has not been seen, and is no silence
             self._receive(connection)
-            self._watch(connection)
+            self._watch(connection, looked_at)
         with self.journal:
             actions = self._machine.tick(now())
             if actions:
@@ -336,7 +337,7 @@ class ComfyClient(Client):
             for message in connection.receive(lambda: bool(self._work)):
                 self._record(message)
                 if self._work:
-                    return
+                    break
         except Lost as lost:
             self._lose(connection, lost)
             return
@@ -349,14 +350,15 @@ class ComfyClient(Client):
             if self._machine.state is ConnectionState.connected:
                 self.journal.append(name, "server", data, self._life_of_connection())
 
-    def _watch(self, connection: Connection) -> None:
+    def _watch(self, connection: Connection, looked_at: float) -> None:
         if self._connection is not connection:
             return
-        if self._heartbeat.is_dead(now()):
+        if self._heartbeat.is_dead(looked_at):
             silence = f"no pong within {self._heartbeat.timeout:g} s"
             self._lose(connection, Lost(ABNORMAL_CLOSURE, "", silence))
-        elif self._heartbeat.takes_ping(now()):
+        elif self._heartbeat.needs_ping(now()):
             self._send(connection, connection.ping)
+            self._heartbeat.pinged(now())
 
     def _send(self, connection: Connection, send: Callable[[], None]) -> None:
         try:

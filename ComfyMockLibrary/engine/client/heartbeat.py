@@ -25,14 +25,16 @@ class Heartbeat:
         self._unanswered_since = None
 
     def is_dead(self, now: float) -> bool:
-        """Whether a ping has waited too long for an answer. What has been received must be reported first."""
+        """Whether a ping had waited too long for an answer at a moment. All that had come by then must be reported."""
         return self._unanswered_since is not None and now >= self._unanswered_since + self.timeout
 
-    def takes_ping(self, now: float) -> bool:
-        """Whether a ping is due; if so it counts as sent now."""
-        if now < self._next_ping or self._interval is None:
-            return False
-        self._next_ping = now + self._interval
+    def needs_ping(self, now: float) -> bool:
+        """Whether a ping is due."""
+        return now >= self._next_ping
+
+    def pinged(self, now: float) -> None:
+        """A ping has gone out: the silence that counts begins behind it."""
+        if self._interval is not None:
+            self._next_ping = now + self._interval
         if self._unanswered_since is None:
             self._unanswered_since = now
-        return True

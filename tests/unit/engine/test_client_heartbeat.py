@@ -15,31 +15,32 @@ def heartbeat(interval: float | None = 2.0, timeout: float = 3.0) -> Heartbeat:
 def test_the_first_ping_is_due_after_one_interval() -> None:
     watch = heartbeat()
     assert watch.due_at == 102.0
-    assert not watch.takes_ping(101.9)
-    assert watch.takes_ping(102.0)
-    assert not watch.takes_ping(102.0), "a ping counts as sent once"
+    assert not watch.needs_ping(101.9)
+    assert watch.needs_ping(102.0)
+    watch.pinged(102.0)
+    assert not watch.needs_ping(102.0)
     assert watch.due_at == 104.0
 
 
 def test_silence_after_a_ping_means_death_after_the_timeout_and_not_before() -> None:
     watch = heartbeat()
-    assert watch.takes_ping(102.0)
+    watch.pinged(102.0)
     assert not watch.is_dead(104.9)
     assert watch.is_dead(105.0)
 
 
 def test_later_pings_do_not_put_the_end_off() -> None:
     watch = heartbeat()
-    assert watch.takes_ping(102.0)
-    assert watch.takes_ping(104.0)
+    watch.pinged(102.0)
+    watch.pinged(104.0)
     assert watch.due_at == 105.0
     assert watch.is_dead(105.0)
 
 
 def test_anything_received_answers_all_pings() -> None:
     watch = heartbeat()
-    watch.takes_ping(102.0)
-    watch.takes_ping(104.0)
+    watch.pinged(102.0)
+    watch.pinged(104.0)
     watch.received()
     assert not watch.is_dead(1000.0)
     assert watch.due_at == 106.0
@@ -51,8 +52,9 @@ def test_silence_without_a_ping_means_nothing() -> None:
 
 def test_a_late_client_sends_one_ping_not_those_it_missed() -> None:
     watch = heartbeat()
-    assert watch.takes_ping(200.0)
-    assert not watch.takes_ping(200.0)
+    assert watch.needs_ping(200.0)
+    watch.pinged(200.0)
+    assert not watch.needs_ping(200.0)
     assert not watch.is_dead(200.0)
     assert watch.due_at == 202.0
 
@@ -60,7 +62,7 @@ def test_a_late_client_sends_one_ping_not_those_it_missed() -> None:
 def test_without_an_interval_nothing_is_ever_due() -> None:
     watch = heartbeat(interval=None)
     assert watch.due_at == float("inf")
-    assert not watch.takes_ping(1e9)
+    assert not watch.needs_ping(1e9)
     assert not watch.is_dead(1e9)
 
 
@@ -79,6 +81,7 @@ def test_dead_is_who_was_silent_for_the_whole_timeout_after_a_ping(
             watch.received()
             unanswered = None
         assert watch.is_dead(clock) == (unanswered is not None and clock >= unanswered + timeout)
-        if watch.takes_ping(clock) and unanswered is None:
-            unanswered = clock
+        if watch.needs_ping(clock):
+            watch.pinged(clock)
+            unanswered = clock if unanswered is None else unanswered
         assert clock < watch.due_at or watch.is_dead(clock)

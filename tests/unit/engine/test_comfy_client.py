@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import struct
 import threading
 from contextlib import suppress
@@ -747,6 +748,71 @@ class TestHeartbeat:
         client = new_client(script(behave).endpoint, auto_reconnect=False, ping_interval=0.02, pong_timeout=1.5)
         client.connect()
         assert when(client, "disconnected").data["cause"] == "end of stream without close frame"
+
+    def test_an_answer_that_comes_behind_a_look_is_no_silence(
+        self, script: Script, new_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The client's thread is held up between its look and what it makes of it, for longer than its patience."""
+        held_up = [0.0]
+        monkeypatch.setattr(comfy_client, "now", lambda: now() + held_up[0])
+        has_pinged, is_held = threading.Event(), threading.Event()
+
+        def behave(peer: Peer) -> None:
+            peer.upgrade()
+            _, payload = peer.receive()
+            has_pinged.set()
+            assert is_held.wait(PATIENCE)
+            peer.send(frame(PONG, payload) + message("news"))
+            peer.frames()
+
+        client = new_client(script(behave).endpoint, ping_interval=0.02, pong_timeout=PATIENCE)
+        receive = client._receive
+
+        def look_and_be_held_up(connection: Connection) -> None:
+            receive(connection)
+            if has_pinged.is_set() and not is_held.is_set():
+                is_held.set()
+                select.select([connection], [], [], PATIENCE)
+                held_up[0] = 2 * PATIENCE
+
+        monkeypatch.setattr(client, "_receive", look_and_be_held_up)
+        connected(client)
+        when(client, "news")
+        assert [event.name for event in client.journal.since(0)] == ["connected", "news"]
+
+    def test_the_patience_with_an_answer_begins_when_the_ping_has_gone_out(
+        self, script: Script, new_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The client's thread is held up in front of its ping, for longer than its patience."""
+        held_up = [0.0]
+        monkeypatch.setattr(comfy_client, "now", lambda: now() + held_up[0])
+        ping, has_pinged, has_looked = Connection.ping, threading.Event(), threading.Event()
+
+        def be_held_up_and_ping(connection: Connection) -> None:
+            held_up[0] = 2 * PATIENCE
+            ping(connection)
+            has_pinged.set()
+
+        def behave(peer: Peer) -> None:
+            peer.upgrade()
+            _, payload = peer.receive()
+            assert has_looked.wait(PATIENCE)
+            peer.send(frame(PONG, payload) + message("news"))
+            peer.frames()
+
+        client = new_client(script(behave).endpoint, ping_interval=0.02, pong_timeout=PATIENCE)
+        receive = client._receive
+
+        def look(connection: Connection) -> None:
+            receive(connection)
+            if has_pinged.is_set():
+                has_looked.set()
+
+        monkeypatch.setattr(Connection, "ping", be_held_up_and_ping)
+        monkeypatch.setattr(client, "_receive", look)
+        connected(client)
+        when(client, "news")
+        assert [event.name for event in client.journal.since(0)] == ["connected", "news"]
 
     def test_a_month_between_pings_is_not_too_long(self, script: Script, new_client: MakeClient) -> None:
         month = 31 * 24 * 3600.0
