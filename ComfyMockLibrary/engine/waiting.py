@@ -47,7 +47,7 @@ class ClientWaits:
         start = self._start(since)
         began = now()
         event = self._first(pattern, start, timeout)
-        if event is None:
+        if event is None or event.at > began + timeout:  # seen by a look that was late
             return
         if event.at >= began:
             raise self.failure(
@@ -89,7 +89,7 @@ class ClientWaits:
                     else "did not happen, and is not tried any more."
                 ),
                 earliest,
-                self._connection_hint() or self._age_hint(),
+                self._connection_hint() or self._age_hint(earliest),
             )
         self._journal.move_cursor(position)
 
@@ -210,11 +210,13 @@ class ClientWaits:
             return f"The client is connected to life {self._client.life_id}, which is not the one that runs now."
         return ""
 
-    def _age_hint(self) -> str:
+    def _age_hint(self, earliest: int) -> str:
         """For a client that is connected, only not since then."""
-        return (
-            "The connection that is open is older than the event given as since." if self._client.is_connected else ""
-        )
+        with self._journal:
+            is_old = self._client.is_connected and (
+                self._client.positions_of_state(ConnectionState.connected)[-1] < earliest
+            )
+        return "The connection that is open is older than the event given as since." if is_old else ""
 
 
 def describe_server(server: MockServer | None) -> list[str]:

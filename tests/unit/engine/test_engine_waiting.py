@@ -12,7 +12,7 @@ import pytest
 from engine_helpers import PATIENCE, Peer, close_frame, eventually, finished, message
 
 from ComfyMockLibrary.engine.client.backoff import Backoff
-from ComfyMockLibrary.engine.deadline import now
+from ComfyMockLibrary.engine.deadline import now, pause
 from ComfyMockLibrary.engine.endpoint import Endpoint
 from ComfyMockLibrary.engine.matching import EventPattern
 from ComfyMockLibrary.engine.waiting import ClientWaits
@@ -135,6 +135,21 @@ class TestNoEvent:
         writer.join()
         assert re.match(r"Event 'news' should not have come within 100 s but did after \d+\.\d{3} s: news\.", text)
 
+    def test_what_comes_behind_the_time_has_not_come_within_it(self, client: ComfyClient) -> None:
+        """The last look may be late, whoever holds the test's thread up."""
+        since, is_late = client.journal.since, threading.Event()
+
+        def look_late(position: int) -> list[Event]:
+            if not is_late.is_set():
+                is_late.set()
+                pause(0.1)
+                put(client, "news")
+            return since(position)
+
+        client.journal.since = look_late  # type: ignore[method-assign]
+        ClientWaits(client).for_no_event(NEWS, 0.05)
+        assert is_late.is_set()
+
     def test_it_fails_at_once_when_the_event_has_come_already(self, client: ComfyClient) -> None:
         put(client, "news")
         text = failure_of(lambda: ClientWaits(client).for_no_event(NEWS, PATIENCE * 5))
@@ -185,6 +200,26 @@ class TestConnection:
         waits.for_connection(PATIENCE, since="start")
         client.reconnect()
         waits.for_connection(PATIENCE, since=news)
+
+    def test_a_connection_that_comes_too_late_is_not_called_too_old(
+        self, script: Script, new_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        is_over = threading.Event()
+        server = script(lambda peer: (is_over.wait(PATIENCE), peer.upgrade(), peer.frames()))
+        client = new_client(server.endpoint, connect_timeout=PATIENCE * 5)
+        waits = ClientWaits(client)
+        hint = waits._connection_hint
+
+        def connect_meanwhile() -> str:
+            is_over.set()
+            eventually(lambda: client.is_connected)
+            return hint()
+
+        monkeypatch.setattr(waits, "_connection_hint", connect_meanwhile)
+        client.connect()
+        text = failure_of(lambda: waits.for_connection(0.0))
+        assert "did not happen within 0 s" in text
+        assert "older" not in text
 
     @pytest.mark.parametrize(
         ("spoil", "seen", "step"),
