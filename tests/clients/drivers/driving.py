@@ -168,7 +168,9 @@ class _Driver:
             report.update(ok=False, error=f"{type(error).__name__}: {error}")
         report["seconds"] = round(time.monotonic() - start, 3)
         with self._reporting:
-            print(json.dumps(report), flush=True)
+            # In one piece, on a line of its own: a thread of the client may be in the middle of one.
+            sys.stdout.write(f"\n{json.dumps(report)}\n")
+            sys.stdout.flush()
 
     @property
     def exit_status(self) -> int:
