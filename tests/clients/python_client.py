@@ -36,8 +36,11 @@ FLAWS = (
 )
 
 REQUEST_TIMEOUT = 4.0
-PING_AFTER, DEAD_AFTER = 1.0, 4.0
+PING_AFTER = 1.0
 """Seconds of silence."""
+
+PONG_WITHIN = 2.0
+"""Seconds after a ping. Who begins to look for an answer only then, and finds none, gives the connection up."""
 
 DELAYS = (0.2, 0.4, 0.8, 1.5)
 LOOK_EVERY = 0.5
@@ -90,18 +93,20 @@ class Client:
     def read(self, connection: websocket.WebSocket) -> None:
         """Takes messages until the connection ends."""
         connection.settimeout(PING_AFTER)
-        heard_at = time.monotonic()
+        pinged_at: float | None = None
         while True:
+            looked_at = time.monotonic()
             try:
                 kind, content = connection.recv_data(control_frame=True)
             except websocket.WebSocketTimeoutException:
                 if self.flaw == "deaf":
                     continue
-                if time.monotonic() - heard_at > DEAD_AFTER:
+                if pinged_at is not None and looked_at - pinged_at > PONG_WITHIN:
                     raise
                 connection.ping()
+                pinged_at = pinged_at or time.monotonic()
                 continue
-            heard_at = time.monotonic()
+            pinged_at = None
             if kind == websocket.ABNF.OPCODE_CLOSE:
                 return
             if kind == websocket.ABNF.OPCODE_TEXT:
