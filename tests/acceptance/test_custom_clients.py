@@ -44,6 +44,12 @@ The Earlier Life Does Not Count
     Restart Mock Server    downtime=300 ms
     Wait For Connection
 
+Closed While The Server Says Nothing
+    [Setup]    Start Mock Server    status_interval=0 s
+    Connect Client    client=my_client.MyClient
+    Wait For Event    status
+    Close Client
+
 Server Down
     Kill Mock Server
     Connect Client    client=my_client.MyClient    wait=no

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import websocket
@@ -35,7 +36,8 @@ class MyClient:
         self._is_closed.set()
         connection = self._connection
         if connection is not None:
-            connection.shutdown()
+            with suppress(OSError, AttributeError):  # it may end by itself just now
+                connection.abort()  # which wakes the thread that reads; a socket that is closed does not
         if self._thread is not None:
             self._thread.join()
 
