@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -45,9 +46,14 @@ def url_of(server: MockProcess) -> str:
 
 
 def press_fault(page: Page, label: str) -> None:
-    """Presses one of the buttons that set a fault."""
-    (button,) = [each for each in page.find_all("#presets button") if each.text == label]
-    button.click()
+    """Presses one of the buttons that set a fault, as soon as it is not moved by what comes above it."""
+
+    def click() -> bool:
+        (button,) = [each for each in page.find_all("#presets button") if each.text == label]
+        button.click()
+        return True
+
+    page.wait_for(f"a click on {label}", click)
 
 
 def wait_for_text(page: Page, selector: str, text: str) -> None:
@@ -90,8 +96,8 @@ class TestInABrowser:
         page.open(url_of(server))
         wait_for_text(page, "#sockets", EVIL)
         wait_for_text(page, "#journal", "received")
-        for line in page.find_all("#journal summary"):
-            line.click()
+        # All at once: a click would miss its line where a record comes above it.
+        page.run_script("document.querySelectorAll('#journal details').forEach(each => { each.open = true; });")
         wait_for_text(page, "#journal pre", '"kind"')
         assert EVIL in page.find("#journal").text
         assert page.find_all("img, main script, iframe") == []
@@ -134,7 +140,11 @@ class TestInABrowser:
         page.open(url_of(server))
         wait_for_text(page, "#state", "running")
         press_fault(page, "Freeze 5 s")
+        server.wait_for_record("fault_struck", fault="freeze-1")
+        server.wait_for_record("fault_ended", fault="freeze-1")  # 5 s are too short for a browser that is slow to see
+        server.signal(signal.SIGSTOP)
         wait_for_text(page, "#state", "does not answer: frozen?")
+        server.signal(signal.SIGCONT)
         wait_for_text(page, "#state", "running")
 
     def test_it_keeps_the_latest_records_only_and_can_be_paused_and_filtered(
