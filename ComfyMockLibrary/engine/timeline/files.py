@@ -58,12 +58,15 @@ class JournalFile:
 
 
 def find_journals(sources: Iterable[str | Path]) -> list[Path]:
-    """The journals that are meant: files, directories with all below them, and patterns. Raises JournalError."""
+    """The journals that are meant: files, directories with all below them, and patterns. Raises JournalError.
+
+    One in a directory that says nothing is left out: it is just being begun, or its process ended in that moment.
+    """
     found: dict[Path, None] = {}
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            files = sorted(path.rglob(f"*{ENDING}"))
+            files = sorted(each for each in path.rglob(f"*{ENDING}") if each.stat().st_size)
         elif path.exists():
             files = [path]
         else:

@@ -23,6 +23,15 @@ def test_files_directories_and_patterns_are_journals_each_once(tmp_path: Path) -
     assert find_journals([str(tmp_path / "**" / "1.*")]) == [two]
 
 
+def test_one_in_a_directory_that_is_just_being_begun_is_left_out(tmp_path: Path) -> None:
+    (path,) = written(tmp_path, life(1))
+    begun = tmp_path / "begun.journal.jsonl"
+    begun.touch()
+    assert [each.path for each in read_journals(find_journals([tmp_path]))] == [path]
+    with pytest.raises(JournalError, match="its first line does not say whose it is"):
+        read_journals(find_journals([begun]))
+
+
 ANCHOR = (
     '{"at": 1, "kind": "journal", "party": "client", "format": 1, "boot_id": "b", "monotonic": 1, '
     '"wall": "2026-01-02T03:04:05+00:00", "client": "one", "client_id": "id"}'
