@@ -141,7 +141,12 @@ class ComfyClient(Client):
     def positions_of_state(self, state: ConnectionState) -> list[int]:
         """Journal positions at which the connection came into a state."""
         with self.journal:
+            self._note_positions(len(self.journal))  # of a change whose call was interrupted
             return [at for known, at in zip(self._machine.path, self._state_positions, strict=True) if known is state]
+
+    def _note_positions(self, position: int) -> None:
+        """Notes at which position the latest states began."""
+        self._state_positions += [position] * (len(self._machine.path) - len(self._state_positions))
 
     def connect(self) -> None:
         """Starts to connect and returns at once. Raises ValueError if the client is at it already or closed."""
@@ -204,7 +209,7 @@ class ComfyClient(Client):
                 self._emit(action, decided_at)
             else:
                 self._work.append(action)
-        self._state_positions += [position] * (len(self._machine.path) - len(self._state_positions))
+        self._note_positions(position)
         self.journal.condition.notify_all()
         self._wakeup.set()
 

@@ -20,6 +20,7 @@ from engine_helpers import (
     PING,
     PONG,
     TEXT,
+    Interruption,
     Peer,
     Script,
     close_frame,
@@ -825,6 +826,24 @@ class TestHeartbeat:
         server = script(lambda peer: (peer.upgrade(), peer.wait_for_end()))
         client = connected(new_client(server.endpoint, ping_interval=None, pong_timeout=0.01))
         assert ClientPause(client, 0.2).names == []
+
+
+def test_states_can_be_read_after_a_call_that_was_interrupted(
+    script: Script, new_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test's timeout may strike between what the machine decides and what is made of it."""
+    client = connected(new_client(script(serve, serve).endpoint, backoff=LONG))
+
+    def be_interrupted(*_: object) -> None:
+        raise Interruption
+
+    monkeypatch.setattr(client, "_apply", be_interrupted)
+    with client.journal:  # the client's thread goes on only when all is seen
+        with pytest.raises(Interruption):
+            client.reconnect()
+        monkeypatch.undo()
+        assert client.positions_of_state(ConnectionState.connected) == [0]
+        assert client.positions_of_state(ConnectionState.reconnecting) == [1]
 
 
 class TestPolling:
