@@ -71,7 +71,7 @@ class Proxy:
         if self.is_enabled:
             assert self._listener is not None
             self._is_disabled = True
-            await self._listener.refuse(drop_established=False)
+            await self._listener.refuse(drop_established=True)  # only what is not yet a link: it comes, and is closed
         self._close_links()
 
     def stop(self) -> None:
@@ -140,17 +140,21 @@ class Proxy:
 
     def connect_soon(self, client: asyncio.Transport) -> None:
         """Connects a client that was accepted. Without the upstream it is closed: no proxy could refuse it any more."""
-        task = asyncio.ensure_future(self._connect(client))
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
-
-    async def _connect(self, client: asyncio.Transport) -> None:
-        loop = asyncio.get_running_loop()
-        address = str(client.get_extra_info("peername")[0])
+        if not self.is_enabled:  # since it was accepted
+            client.close()
+            return
+        peer = client.get_extra_info("peername")
+        address = str(peer[0]) if peer else ""  # of one that has gone already nobody knows it
         self._ordinals[address] += 1
         link = Link(client, self._ordinals[address], self._seed, self._links.discard)
         client.set_protocol(Side(link, Direction.to_server))
         self._links.add(link)
+        task = asyncio.ensure_future(self._connect(link))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, link: Link) -> None:
+        loop = asyncio.get_running_loop()
         host, port = _parts(self.upstream)
         try:
             upstream, _ = await loop.create_connection(lambda: Side(link, Direction.to_client), host, port)

@@ -1,0 +1,89 @@
+"""Clients that are accepted at a bad moment: as the proxy is disabled or removed, or when they have gone already."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from mockserver.network.closing import LINGER_NOT
+from mockserver.toxiproxy.proxies import Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+DEADLINE = 30.0
+
+
+class Upstream(asyncio.Protocol):
+    """What the proxy connects to: keeps how connections ended."""
+
+    def __init__(self, ends: asyncio.Queue[Exception | None]) -> None:
+        self._ends = ends
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ends.put_nowait(exc)
+
+
+@contextlib.asynccontextmanager
+async def proxy_of(ends: asyncio.Queue[Exception | None]) -> AsyncIterator[Proxy]:
+    """A proxy that listens, and what it connects to."""
+    upstream = await asyncio.get_running_loop().create_server(lambda: Upstream(ends), "127.0.0.1", 0)
+    proxy = Proxy("p", "127.0.0.1:0", f"127.0.0.1:{upstream.sockets[0].getsockname()[1]}", 1)
+    await proxy.start()
+    try:
+        yield proxy
+    finally:
+        proxy.stop()
+        upstream.close()
+        await asyncio.gather(*proxy._connecting)
+        await turns_of_the_loop(10)  # in which asyncio closes sockets
+
+
+async def turns_of_the_loop(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, DEADLINE))
+
+
+def connected_to(proxy: Proxy) -> socket.socket:
+    """A client of which the proxy does not know yet: the system has taken its connection."""
+    host, _, port = proxy.listen.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=DEADLINE)
+
+
+@pytest.mark.parametrize("end", [Proxy.disable, Proxy.stop], ids=["disabled", "removed"])
+@pytest.mark.parametrize("turns", range(8))
+def test_however_far_a_connection_is_that_was_accepted_just_before_it_is_closed(
+    turns: int, end: Callable[[Proxy], Coroutine[Any, Any, None] | None]
+) -> None:
+    async def test() -> None:
+        async with proxy_of(asyncio.Queue()) as proxy:
+            with connected_to(proxy) as client:
+                await turns_of_the_loop(turns)
+                if (ending := end(proxy)) is not None:
+                    await ending
+                with contextlib.suppress(ConnectionResetError):  # it was not even accepted
+                    assert await asyncio.to_thread(client.recv, 1) == b""
+
+    run(test())
+
+
+def test_a_client_that_has_gone_before_it_was_accepted_is_one_whose_connection_was_reset(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        ends: asyncio.Queue[Exception | None] = asyncio.Queue()
+        async with proxy_of(ends) as proxy:
+            with connected_to(proxy) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
+            assert isinstance(await ends.get(), ConnectionResetError)
+
+    run(test())
+    assert caplog.text == ""
