@@ -52,7 +52,8 @@ def stop_on_signals(stop: Callable[[str], None], *signals: signal.Signals) -> No
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         is_stopping = True
-        loop.call_soon_threadsafe(stop, signal.Signals(number).name)
+        if not loop.is_closed():  # else it ends already, and without a signal
+            loop.call_soon_threadsafe(stop, signal.Signals(number).name)
 
     for each in signals:
         signal.signal(each, handle)

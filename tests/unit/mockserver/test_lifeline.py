@@ -45,6 +45,23 @@ def test_a_signal_ends_the_sleep_of_a_loop_that_it_does_not_interrupt() -> None:
     assert outcome(SLEEPS_AS_A_SIGNAL_COMES) == (0, "SIGTERM\n", "")
 
 
+ENDS_BY_ITSELF = """\
+import asyncio, signal
+from mockserver import lifeline
+
+async def main():
+    lifeline.stop_on_signals(print, signal.SIGTERM)
+
+asyncio.run(main())
+signal.raise_signal(signal.SIGTERM)
+print("ends")
+"""
+
+
+def test_a_signal_to_a_process_that_ends_already_does_not_make_it_fail() -> None:
+    assert outcome(ENDS_BY_ITSELF) == (0, "ends\n", "")
+
+
 SERVES = """\
 import asyncio, functools
 from mockserver import lifeline
