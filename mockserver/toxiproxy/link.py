@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from mockserver.network import closing
@@ -107,7 +108,8 @@ class Link:
         if len(self._ended) == len(Direction):
             self._close_all(closing.close)
         elif not to.is_closing():
-            to.write_eof()
+            with contextlib.suppress(OSError):  # the peer was faster
+                to.write_eof()
 
     def _close_all(self, close: Callable[[asyncio.Transport], None]) -> None:
         for transport in (self._client, self._upstream):

@@ -1,4 +1,4 @@
-"""Clients that are accepted at a bad moment: as the proxy is disabled or removed, or when they have gone already."""
+"""Clients that come at a bad moment, as the proxy is disabled or removed, or go at one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mockserver.network.closing import LINGER_NOT
+from mockserver.network.draws import Direction
+from mockserver.network.flows import Mark
 from mockserver.toxiproxy.proxies import Proxy
 
 if TYPE_CHECKING:
@@ -58,6 +60,11 @@ def connected_to(proxy: Proxy) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=DEADLINE)
 
 
+def reset(client: socket.socket) -> None:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
+    client.close()
+
+
 @pytest.mark.parametrize("end", [Proxy.disable, Proxy.stop], ids=["disabled", "removed"])
 @pytest.mark.parametrize("turns", range(8))
 def test_however_far_a_connection_is_that_was_accepted_just_before_it_is_closed(
@@ -81,9 +88,24 @@ def test_a_client_that_has_gone_before_it_was_accepted_is_one_whose_connection_w
     async def test() -> None:
         ends: asyncio.Queue[Exception | None] = asyncio.Queue()
         async with proxy_of(ends) as proxy:
-            with connected_to(proxy) as client:
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
+            reset(connected_to(proxy))
             assert isinstance(await ends.get(), ConnectionResetError)
 
     run(test())
     assert caplog.text == ""
+
+
+def test_an_upstream_that_ends_just_after_the_client_was_reset_is_told_of_the_reset() -> None:
+    async def test() -> None:
+        ends: asyncio.Queue[Exception | None] = asyncio.Queue()
+        async with proxy_of(ends) as proxy:
+            client = connected_to(proxy)
+            while not proxy._links:
+                await asyncio.sleep(0)
+            await asyncio.gather(*proxy._connecting)
+            (link,) = proxy._links
+            reset(client)
+            link.receive(Direction.to_client, Mark.END)  # before the loop looks at the client
+            assert isinstance(await ends.get(), ConnectionResetError)
+
+    run(test())
