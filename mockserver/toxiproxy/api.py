@@ -59,7 +59,7 @@ class Proxies:
             if present is not None:
                 if (present.listen, present.upstream) == (proxy.listen, proxy.upstream):
                     continue
-                present.stop()
+                await proxy.replace_other(present)
             await self._put(proxy, fields)
         return [self._proxies[name] for name in names]
 

@@ -74,6 +74,15 @@ class Proxy:
             await self._listener.refuse(drop_established=True)  # only what is not yet a link: it comes, and is closed
         self._close_links()
 
+    async def replace_other(self, other: Proxy) -> None:
+        """Stops another one. If this one is to listen at the same address, nobody else is given the port meanwhile."""
+        await other.disable()
+        if self.listen == other.listen and other._listener is not None:
+            self._listener, other._listener = other._listener, None
+            self._is_disabled = True
+            await self._listener.accept(lambda: _Accepted(self))
+        other.stop()
+
     def stop(self) -> None:
         """Stops listening for good, and closes what goes through."""
         if self._listener is not None:

@@ -1,4 +1,4 @@
-"""Clients that come at a bad moment, as the proxy is disabled or removed, or go at one."""
+"""Bad moments: clients that come as the proxy is disabled or removed, or go, and others that want its port."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mockserver.listening import Listener
 from mockserver.network.closing import LINGER_NOT
 from mockserver.network.draws import Direction
 from mockserver.network.flows import Mark
+from mockserver.toxiproxy.api import Proxies
 from mockserver.toxiproxy.proxies import Proxy
 
 if TYPE_CHECKING:
@@ -109,3 +111,29 @@ def test_an_upstream_that_ends_just_after_the_client_was_reset_is_told_of_the_re
             assert isinstance(await ends.get(), ConnectionResetError)
 
     run(test())
+
+
+def test_nobody_else_is_given_the_port_of_a_proxy_that_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    close = Listener.close
+    others: list[socket.socket] = []
+
+    def close_and_lose(listener: Listener) -> None:
+        port = listener.port
+        close(listener)
+        others.append(socket.create_server(("127.0.0.1", port)))
+
+    async def test() -> None:
+        ends: asyncio.Queue[Exception | None] = asyncio.Queue()
+        proxies = Proxies(1)
+        async with proxy_of(ends) as upstream:
+            first = await proxies.create({"name": "p", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:9"})
+            again = {"name": "p", "listen": first.listen, "upstream": upstream.listen}
+            with monkeypatch.context() as patch:
+                patch.setattr(Listener, "close", close_and_lose)
+                (second,) = await proxies.populate([again])
+            reset(connected_to(second))
+            assert isinstance(await ends.get(), ConnectionResetError)
+            proxies.stop()
+
+    run(test())
+    assert not others
