@@ -98,6 +98,13 @@ class TestStart:
         assert line.startswith(f"Port {mock_process.port} on 127.0.0.1 is taken by process {mock_process.pid} ")
         assert line.endswith("Choose another one with --port, or any free one with --port 0.")
 
+    def test_a_control_port_that_is_taken_is_told_so_too(self, mock_process: MockProcess) -> None:
+        ended = run_to_its_end("0", "--control-listen", f"127.0.0.1:{mock_process.port}")
+        assert ended.returncode == 1
+        (line,) = ended.stderr.splitlines()
+        assert f"Port {mock_process.port} on 127.0.0.1 is taken by process {mock_process.pid} " in line
+        assert line.endswith("; choose another one with --control-listen.")
+
     def test_a_journal_that_exists_is_left_alone(self, tmp_path: Path) -> None:
         (tmp_path / "journal").write_text("mine")
         ended = run_to_its_end("0", "--journal", str(tmp_path / "journal"))
@@ -106,8 +113,9 @@ class TestStart:
         assert str(tmp_path / "journal") in ended.stderr
         assert (tmp_path / "journal").read_text() == "mine"
 
-    def test_an_address_that_is_not_here_is_told_in_one_line(self) -> None:
-        ended = run_to_its_end("0", "--listen", "192.0.2.1")
+    @pytest.mark.parametrize("option", ["--listen", "--control-listen"])
+    def test_an_address_that_is_not_here_is_told_in_one_line(self, option: str) -> None:
+        ended = run_to_its_end("0", option, "192.0.2.1")
         assert ended.returncode == 1
         assert ended.stderr.startswith("The mock server cannot start: ")
         assert len(ended.stderr.splitlines()) == 1
