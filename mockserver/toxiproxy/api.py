@@ -152,6 +152,9 @@ async def _update_proxy(request: web.Request) -> web.Response:
     proxy = _proxy(request)
     present = {"listen": proxy.listen, "upstream": proxy.upstream, "enabled": proxy.is_enabled}
     await proxy.update(**proxy_fields(await _body(request), present))
+    if proxy not in request.app[PROXIES]:  # deleted meanwhile: it must not listen again
+        proxy.stop()
+        raise errors.proxy_not_found()
     return web.json_response(proxy.as_json())
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +15,8 @@ from mockserver.listening import Listener
 from mockserver.network.closing import LINGER_NOT
 from mockserver.network.draws import Direction
 from mockserver.network.flows import Mark
-from mockserver.toxiproxy.api import Proxies
+from mockserver.toxiproxy.api import PROXIES, Proxies, _update_proxy
+from mockserver.toxiproxy.errors import ApiError
 from mockserver.toxiproxy.proxies import Proxy
 
 if TYPE_CHECKING:
@@ -137,3 +140,25 @@ def test_nobody_else_is_given_the_port_of_a_proxy_that_is_replaced(monkeypatch: 
 
     run(test())
     assert not others
+
+
+def test_a_proxy_that_is_deleted_while_it_is_changed_listens_no_more() -> None:
+    async def body() -> bytes:
+        return json.dumps({"upstream": "127.0.0.1:10"}).encode()
+
+    async def test() -> None:
+        proxies = Proxies(1)
+        proxy = await proxies.create({"name": "p", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:9"})
+        request: Any = SimpleNamespace(app={PROXIES: proxies}, match_info={"proxy": "p"}, read=body)
+        with connected_to(proxy):
+            while not (proxy._listener and proxy._listener._serving_now):
+                await asyncio.sleep(0)
+            change = asyncio.ensure_future(_update_proxy(request))
+            await asyncio.sleep(0)  # it waits until the connection is there that is to be closed
+            proxies.delete("p")
+            with pytest.raises(ApiError, match="proxy not found"):
+                await change
+        assert not proxy.is_enabled
+        await turns_of_the_loop(10)
+
+    run(test())
