@@ -56,6 +56,7 @@ def run(settings: Settings) -> int:
         tls = _tls(settings)
         faults = [] if settings.faults is None else read_faults_file(settings.faults)
         listener = Listener.bind(settings.listen, settings.port)
+        control_listener = _control_listener(settings)
         if faults and refuse_at_once(faults):
             listener.refuse_from_the_start()
         journal = Journal(
@@ -76,7 +77,7 @@ def run(settings: Settings) -> int:
         sys.stderr.write(f"The mock server cannot start: {failure}.\n")
         return 1
     try:
-        asyncio.run(_Life(settings, listener, journal, tls, faults).run())
+        asyncio.run(_Life(settings, listener, control_listener, journal, tls, faults).run())
     except (NodesFileError, ModelsFileError, NoFrontend) as failure:
         sys.stderr.write(f"The mock server cannot start: {failure}\n")
         return 1
@@ -95,12 +96,14 @@ class _Life:
         self,
         settings: Settings,
         listener: Listener,
+        control_listener: Listener,
         journal: Journal,
         tls: ssl.SSLContext | None,
         begins_with: list[Fault],
     ) -> None:
         self._settings = settings
         self._listener = listener
+        self._control_listener = control_listener
         self._journal = journal
         self._tls = tls
         self._begins_with = begins_with
@@ -122,16 +125,15 @@ class _Life:
         control = _runner(
             make_control_app(server, self._listener.port, self._make_faults, self._settings.control_token)
         )
-        control_listener = Listener.bind([self._settings.control_listen], self._settings.control_port)
         for runner in (control, public):
             await runner.setup()
-        await control_listener.serve(control)
+        await self._control_listener.serve(control)
         await self._listener.serve(public, self._connections, self._tls)
         if self._begins_with:
             self._make_faults().begin_with(self._begins_with)
             await self._make_faults().settled()
         server.start()
-        control_address = _address(self._settings.control_listen, control_listener.port)
+        control_address = _address(self._settings.control_listen, self._control_listener.port)
         self._warn_of_others(control_address)
         scenario = self._play_scenario()
         self._report_ready(f"http://{control_address}")
@@ -150,7 +152,7 @@ class _Life:
                 self._settings.close_code, self._settings.close_reason, self._settings.grace_time
             )
         await server.stop()
-        control_listener.close()
+        self._control_listener.close()
         for runner in (public, control):
             await runner.cleanup()
         self._journal.record("life", state="stopped")
@@ -226,6 +228,13 @@ class _Life:
         log.info("stopping: %s", order)
         self._journal.record("life", state="stopping", order=order)
         self._stopping.set()
+
+
+def _control_listener(settings: Settings) -> Listener:
+    try:
+        return Listener.bind([settings.control_listen], settings.control_port)
+    except PortTaken as taken:
+        raise OSError(f"{str(taken).removesuffix('.')}; choose another one with --control-listen") from None
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:
