@@ -40,11 +40,11 @@ Delays Grow Exponentially
     Backoff Should Be    exponential    base=500 ms    maximum=1200 ms    tolerance=60%
 
 Delays Are The Same
-    [Documentation]    A client that waits 1 s before each attempt makes few of them, and does not flood the server.
-    Start Python Client    --strategy    constant    --base    1
+    [Documentation]    A client that waits 0.6 s before each attempt makes few of them, and does not flood the server.
+    Start Python Client    --strategy    constant    --base    0.6
     Crash And Restart After Attempts    2
     Client Should Have Reconnected    max_attempts=10
-    Backoff Should Be    constant    base=1 s    tolerance=60%
+    Backoff Should Be    constant    base=600 ms    tolerance=60%
     Get Reconnect Attempts    >=    2
     Get Reconnect Attempts    <=    10
     Client Should Not Flood    max_rate=5

@@ -346,6 +346,7 @@ def main() -> int:
         for old in arguments.output.glob("round-*"):
             shutil.rmtree(old)
     arguments.output.mkdir(parents=True, exist_ok=True)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each of thousands of processes compiles what it imports
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell lets what it starts in the background ignore Ctrl-C
         signal.signal(number, signal.default_int_handler)
     soak = Soak(arguments)
