@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mockserver.comfyui import messages
-from mockserver.comfyui.behaviour import Call, Preview, Report, Result, Stage, Text, Update, fingerprint_of
+from mockserver.comfyui.behaviour import Call, Preview, Report, Result, Stage, Text, Update
 from mockserver.comfyui.graph import inputs_of, is_link, linked_nodes, upstream_first
 from mockserver.comfyui.messages import AnyMessage, Message, Progress
 from mockserver.comfyui.profile import RECORDED
@@ -196,6 +196,13 @@ def steps_of(call: Call) -> int:
     from mockserver.comfyui import nodes
 
     return nodes.steps_of(call)
+
+
+def fingerprint_of(class_type: str, inputs: Json, stage: Stage) -> object:
+    """What else than its inputs a node's result depends on. Raises where that cannot be told."""
+    from mockserver.comfyui import nodes
+
+    return nodes.fingerprint_of(class_type, inputs, stage)
 
 
 class Run:

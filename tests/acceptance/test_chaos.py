@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from jsonschema import Draft202012Validator
-from mockserver_process import DEADLINE, QUICK, TWO_NODES, ask
+from mockserver_process import DEADLINE, QUICK, TWO_NODES, ask, has_ended
 from mockserver_process import eventually as wait_until_so
 from robot_run import (
     BEFORE_IT_ASKS_TO_DIE_WITH_ITS_PARENT,
@@ -69,6 +69,8 @@ class TestAProcessIsKilledWhileAServerStarts:
             (launcher,) = (each for each in robot.started_processes() if each.ppid() == robot.pid)
             launcher.kill()
             robot.wait_for((tmp_path / "failed").exists, "The failure")
+            # Its pipes close first: a life that went on before it has ended would still find that out.
+            robot.wait_for(lambda: has_ended(launcher), "The launcher's end")
             with open_gate(tmp_path):
                 robot.wait()
                 robot.should_leave_no_process()

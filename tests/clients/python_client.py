@@ -163,15 +163,20 @@ class Client:
                 history = self.ask("GET", f"/history/{prompt_id}")
             except (OSError, ValueError) as failure:
                 print(f"no answer: {failure}")
-                if self.flaw in ("gives-up", "calls-it-success"):
-                    sys.exit(1 if self.flaw == "gives-up" else 0)
+                self.meet_trouble()
                 continue
             if prompt_id in history:
                 return True
             waits = any(row[1] == prompt_id for row in queue["queue_running"] + queue["queue_pending"])
             missed = 0 if waits or prompt_id in self.ended else missed + 1
             if missed > 1:
+                self.meet_trouble()
                 return False
+
+    def meet_trouble(self) -> None:
+        """Ends as its flaw has it. It may be late, and meet no server that is down but one that knows no job."""
+        if self.flaw in ("gives-up", "calls-it-success"):
+            sys.exit(1 if self.flaw == "gives-up" else 0)
 
 
 def workflow() -> dict[str, Any]:

@@ -5,14 +5,26 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from mockserver.comfyui.behaviour import Call, Report, Result, actor_of, steps_of_actor
+from mockserver.comfyui.behaviour import Call, Report, Result, actor_of, fingerprint_of, steps_of_actor
 from mockserver.comfyui.nodes import files, images, inputs, masks, outputs, sampling, stand_ins, texts
 from mockserver.comfyui.nodes.names import function_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["files", "images", "inputs", "masks", "outputs", "perform", "sampling", "stand_ins", "steps_of", "texts"]
+__all__ = [
+    "files",
+    "fingerprint_of",
+    "images",
+    "inputs",
+    "masks",
+    "outputs",
+    "perform",
+    "sampling",
+    "stand_ins",
+    "steps_of",
+    "texts",
+]
 
 
 def steps_of(call: Call) -> int:
