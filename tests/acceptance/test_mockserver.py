@@ -27,6 +27,7 @@ from mockserver_process import (
     sampling,
     types,
 )
+from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -286,6 +287,14 @@ class TestPromptBody:
         answer = mock_process.ask("POST", "/prompt", {"prompt": QUICK}, Content_Type=content_type)
         assert answer.status == 200
         assert mock_process.ask("POST", "/queue", {"clear": True}, Content_Type=content_type).status == 200
+
+    def test_the_first_one_is_cached_like_any_other(self, start_mock_process: StartMockProcess, tmp_path: Path) -> None:
+        Image.new("RGB", (2, 2)).save(tmp_path / "in.png")
+        server = start_mock_process("--input-directory", str(tmp_path), "--node-duration", "0")
+        prompt = {"1": node("LoadImage", image="in.png"), "2": node("PreviewImage", images=["1", 0])}
+        server.run(prompt)
+        (cached,) = (data for name, data in server.run(prompt)["status"]["messages"] if name == "execution_cached")
+        assert cached["nodes"] == ["1", "2"]
 
     def test_rejected_prompts_use_a_number_up(self, mock_process: MockProcess) -> None:
         refused = mock_process.ask("POST", "/prompt", {"prompt": {}})
