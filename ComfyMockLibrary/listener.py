@@ -25,6 +25,7 @@ class RunListener:
         self._library = library
         self._session = session
         self._timeline = timeline
+        self._test_has_ended = False
 
     def _start_suite(self, data: Any, result: Any) -> None:
         """Prepares for servers: the first comes as quickly as the others unless the suite begins with it."""
@@ -33,8 +34,13 @@ class RunListener:
 
     def _start_test(self, data: Any, result: Any) -> None:
         self._session.test_began_at = now()
+        self._test_has_ended = False
 
     def _end_test(self, data: Any, result: Any) -> None:
+        if self._test_has_ended:  # Robot tells once for each name that the library was imported under
+            return
+        self._test_has_ended = True
+
         def ends(scope: Scope) -> bool:
             return scope.test is not None
 
@@ -66,7 +72,7 @@ class RunListener:
     def _draw(self) -> None:
         """Runs the keyword as the last one of the test that ends: in old versions only keywords can log here."""
         libraries: Any = BuiltIn().get_library_instance(all=True)
-        for name, library in libraries.items():  # it may have been imported under any name
-            if library is self._library:
-                with suppress(ExecutionFailed):  # when the run is interrupted no keyword begins any more
-                    BuiltIn().run_keyword_and_ignore_error(f"{name}.Log Timeline")
+        # It may have been imported under any name, and under several.
+        name = next(name for name, library in libraries.items() if library is self._library)
+        with suppress(ExecutionFailed):  # when the run is interrupted no keyword begins any more
+            BuiltIn().run_keyword_and_ignore_error(f"{name}.Log Timeline")

@@ -62,8 +62,8 @@ Test Tags           validation
     Mock Server Should Be Running
     Should Be Equal    ${server.url}    ${url}
     Length Should Be    ${server.lives}    2
-    Should Not Be Equal    ${server.lives}[0].pid    ${server.lives}[1].pid
-    Should Not Be Equal    ${server.lives}[0].life_id    ${server.lives}[1].life_id
+    Should Not Be Equal    ${server.lives[0].pid}    ${server.lives[1].pid}
+    Should Not Be Equal    ${server.lives[0].life_id}    ${server.lives[1].life_id}
 
 7 Client Reconnects
     [Documentation]    A client comes back after a restart and gets messages.

@@ -22,7 +22,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "timeline",
         help="draw journals of servers and clients on one time axis, as an HTML page",
         description="Draws the journals of servers and clients on one time axis, as one HTML page that needs nothing "
-        "else. Journals are the files *.journal.jsonl in the directory mockserver beside Robot's log, or what "
+        "else. Journals are the files *.journal.jsonl in the directory comfymock beside Robot's log, or what "
         "python -m mockserver --journal FILE has written.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -54,7 +54,7 @@ class ClientProcessKeywords(Component):
           - ``timeout``: Longest time until the first request. Library default if left out.
 
         *Returns:* The client process, with the attributes ``alias``, ``command``, ``pid``, ``is_running``,
-        ``exit_status`` and ``log_file``, always up to date.
+          ``exit_status`` and ``log_file``, always up to date.
 
         *Raises:*
           - ValueError: If a client process with this alias runs already.

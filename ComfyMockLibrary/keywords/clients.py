@@ -61,8 +61,8 @@ class ClientKeywords(Component):
         *Args:*
           - ``server``: Mock server by alias, port or handle. The current server if left out.
           - ``url``: Any other server instead, for example ``http://127.0.0.1:8188`` or ``wss://host/path``.
-          - ``client``: A Python client of your own in place of the library's, ``my_package.MyClient`` or an object. The
-            arguments from ``client_id`` on are then not for it, but for ``wait``, ``timeout`` and ``on_failure``.
+          - ``client``: A Python client of your own in place of the library's, ``my_package.MyClient`` or an object. Of
+            the arguments from ``client_id`` on, only ``wait``, ``timeout`` and ``on_failure`` apply to it.
           - ``alias``: Name for the other keywords. ``client-1`` and so on if left out.
           - ``client_id``: The clientId, kept over all connections. Drawn at random if left out.
           - ``wait``: ``no`` returns at once, for a server that is not up yet.
@@ -87,7 +87,7 @@ class ClientKeywords(Component):
             that sees the event ``reconnection_failed``, at the latest the next one.
 
         *Returns:* The client, with the attributes ``alias``, ``client_id``, ``state``, ``is_connected`` and
-        ``life_id``, always up to date.
+          ``life_id``, always up to date.
 
         *Raises:*
           - AssertionError: If it is not connected in time; it is closed then.

@@ -21,6 +21,9 @@ from ComfyMockLibrary.keywords.base import Component, keyword
 from ComfyMockLibrary.quantities import Percent
 from ComfyMockLibrary.types import BackoffStrategy
 
+_TOLERANCE = Percent(0.2)
+"""No default in a signature: Robot would take whatever else ``Percent`` refuses for a number of the same kind."""
+
 
 class EvidenceKeywords(Component):
     """Looks at the journals of one server over all its lives, also of one that is frozen or gone."""
@@ -133,7 +136,7 @@ class EvidenceKeywords(Component):
         *,
         base: timedelta,
         maximum: timedelta | None = None,
-        tolerance: Percent = Percent(0.2),  # noqa: B008 - it does not change
+        tolerance: Percent | None = None,
         nth: int | None = None,
         client_id: str | None = None,
         server: MockServer | None = None,
@@ -146,7 +149,7 @@ class EvidenceKeywords(Component):
           - ``strategy``: How the delays should grow.
           - ``base``: The first delay.
           - ``maximum``: The longest delay; there is none if left out.
-          - ``tolerance``: How far each delay may be off.
+          - ``tolerance``: How far each delay may be off; 20% if left out.
           - ``nth``: Which loss of a websocket is meant, ``1`` for the first. The latest if left out.
           - ``client_id``: The client with this ``clientId``; all clients count as one if left out.
           - ``server``: Alias, port or handle. The current server if left out.
@@ -163,7 +166,7 @@ class EvidenceKeywords(Component):
             strategy,
             base.total_seconds(),
             None if maximum is None else maximum.total_seconds(),
-            tolerance,
+            _TOLERANCE if tolerance is None else tolerance,
             client_id,
             nth,
         )
@@ -258,7 +261,7 @@ class EvidenceKeywords(Component):
         Example:
         | ${requests} =    `Get Recorded Requests`    method=POST    path=/prompt
         | ${before the crash} =    `Get Recorded Requests`    life=1
-        | Log    ${requests}[0].json
+        | Log    ${requests[0].json}
         | `Get Recorded Requests`    <    10    path=/history*
         """
         number = self._life(life, server)
@@ -299,7 +302,7 @@ class EvidenceKeywords(Component):
 
         Example:
         | ${sockets} =    `Get Recorded Sockets`    ==    2
-        | Should Be Equal    ${sockets}[0].closed_by    life
+        | Should Be Equal    ${sockets[0].closed_by}    life
         """
         number = self._life(life, server)
         sockets = self._server(server).evidence.sockets(client_id)

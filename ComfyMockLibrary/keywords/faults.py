@@ -55,7 +55,7 @@ class FaultKeywords(Component):
 
         Example:
         | @{faults} =    `Get Faults`
-        | Log    ${faults}[0].strikes
+        | Log    ${faults[0].strikes}
         """
         faults = self.session.fault_target(server).faults.all()
         return [each for each in faults if ended or not each.has_ended]

@@ -37,7 +37,7 @@ class LossyNetworkKeywords(Component):
           - ``expected_status``: Fail unless it ends with this exit status. ``None`` takes any.
 
         *Returns:* The run, with the attributes ``exit_status``, ``output``, ``packets`` (how many there were) and
-        ``lost`` (how many of them were lost).
+          ``lost`` (how many of them were lost).
 
         *Raises:*
           - ValueError: If the share is none.

@@ -41,7 +41,7 @@ class OutageKeywords(Component):
         Example:
         | `Start Mock Server`
         | `Connect Client`
-        | `Run Outage`    restart-sigkill
+        | `Run Outage`    crash
         | `Wait For Connection`
         """
         run = self._start(outage, self.session.servers.get(server), patience)
@@ -115,8 +115,8 @@ class OutageKeywords(Component):
         """Returns the outages that come with the library.
 
         *Returns:* A list in the order of their names, each with the attributes ``name``, ``title``,
-        ``documentation``, ``reports`` (where it was reported), ``needs`` (``connection`` or ``job``), ``clients`` (how
-        many it takes), ``expectation`` (what a good client does, in words) and ``file``.
+          ``documentation``, ``reports`` (where it was reported), ``needs`` (``connection`` or ``job``), ``clients``
+          (how many it takes), ``expectation`` (what a good client does, in words) and ``file``.
 
         Example:
         | @{outages} =    `Get Outages`

@@ -74,7 +74,7 @@ class ProxyKeywords(Component):
           - ``alias``: Name for the other keywords. ``proxy-1`` and so on if left out.
 
         *Returns:* The proxy, with the attributes ``alias``, ``name``, ``url``, ``ws_url``, ``upstream`` and
-        ``api_url``.
+          ``api_url``.
 
         *Raises:*
           - ValueError: If it has no such proxy.

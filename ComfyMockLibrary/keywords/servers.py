@@ -54,7 +54,7 @@ class ServerKeywords(Component):
           - ``startup_timeout``: Longest time until it is ready. Library default if left out.
 
         *Returns:* The server, with the attributes ``alias``, ``port``, ``url``, ``ws_url``, ``seed``, ``pid``,
-        ``life_id``, ``lives``, ``log_file`` and ``journal_file``, always up to date.
+          ``life_id``, ``lives``, ``log_file`` and ``journal_file``, always up to date.
 
         *Raises:*
           - ValueError: If a server with this alias or port runs already.
@@ -113,7 +113,7 @@ class ServerKeywords(Component):
             and `Backoff Should Be`. Clients then see a reset instead of a refusal.
 
         *Returns:* The exit status; a negative number is the signal that ended it. Killing a server that has ended
-        already is no error.
+          already is no error.
 
         Examples:
         | `Kill Mock Server`
@@ -189,7 +189,7 @@ class ServerKeywords(Component):
 
         Example:
         | `Freeze Mock Server`
-        | `Wait For Disconnection`    timeout=5 s
+        | `Wait For Disconnection`    timeout=20 s
         | `Thaw Mock Server`
         """
         target = self.session.servers.get(server)

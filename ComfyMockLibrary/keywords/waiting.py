@@ -122,7 +122,7 @@ class WaitingKeywords(Component):
           - ``field``: Fields by name or dotted path, compared in the type that was seen; ``None`` is null.
 
         *Returns:* The event, with the attributes ``name``, ``data``, ``source``, ``index``, ``at`` and ``life_id``.
-        ``data`` has attribute access too.
+          ``data`` has attribute access too.
 
         *Raises:*
           - AssertionError: If it has not come in time; says what came instead.
@@ -266,7 +266,7 @@ class WaitingKeywords(Component):
         Example:
         | @{attempts} =    `Get Events`    reconnecting
         | Length Should Be    ${attempts}    3
-        | Should Be Equal As Numbers    ${attempts}[0].data.delay    0.1
+        | Should Be Equal As Numbers    ${attempts[0].data.delay}    0.1
         """
         target = self.session.clients.get(client)
         events = target.journal.since(0 if since == "start" else since.index + 1)

@@ -930,6 +930,10 @@ Share
     ...    did you mean 5%?
     Stall Network    loss=5    direction=both
 
+Tolerance
+    [Documentation]    ValueError: Argument 'tolerance' got value '20' that cannot be converted to Percent or None.
+    Backoff Should Be    constant    base=1 s    tolerance=20
+
 Rate
     [Documentation]    ValueError: Argument 'rate' got value '100 kBps' that cannot be converted to Rate: 'kBps' is no
     ...    unit of a rate;

@@ -292,6 +292,33 @@ class TestTheKeywordDocumentation:
         }
         assert broken == set()
 
+    def test_each_section_is_in_one_piece(self, documentation: dict[str, Any]) -> None:
+        # Libdoc ends a section of several lines where one is not indented.
+        torn = {
+            each["name"]: match[0]
+            for each in callables(documentation)
+            if (match := re.search(r"^\*(Args|Returns|Raises):\*.*\n(\s+\S.*\n)*\S.*", each["doc"], re.MULTILINE))
+        }
+        assert torn == {}
+
+    def test_attributes_in_examples_are_asked_for_inside_the_braces(self, documentation: dict[str, Any]) -> None:
+        suites = [path.read_text(encoding="utf-8") for path in SUITES.rglob("*.ro*")]
+        # Robot takes what comes after an item in brackets for text.
+        assert [
+            found
+            for text in [*texts_of(documentation), *suites]
+            for found in re.findall(r"\$\{[^{}]+\}\[[^]\n]+\]\.\w+", text)
+        ] == []
+
+    def test_each_outage_in_an_example_is_there(self, documentation: dict[str, Any]) -> None:
+        named = {
+            name
+            for text in texts_of(documentation)
+            for name in re.findall(r"`(?:Start|Run) Outage`    ([a-z0-9-]+)$", text, re.MULTILINE)
+        }
+        assert named
+        assert named <= {path.stem for path in (LIBRARY / "outages").glob("*.yaml")}
+
     @pytest.mark.parametrize("file", ["keywords.html", "keywords.xml", "keywords.libspec"])
     def test_libdoc_writes_it_without_a_warning(self, tmp_path: Path, file: str) -> None:
         libdoc(tmp_path, file)

@@ -78,6 +78,11 @@ class TestByItself:
     def test_the_library_may_have_another_name(self, tmp_path: Path) -> None:
         assert len(pictures(run(tmp_path, "AS    Mock").tests["Fails"])) == 1
 
+    def test_under_two_names_it_has_one_all_the_same(self, tmp_path: Path) -> None:
+        again = "Library    ComfyMockLibrary    AS    Mock\nSuite Setup    Set Library Search Order    Mock"
+        suite = SUITE.replace("*** Settings ***", f"*** Settings ***\n{again}", 1)
+        assert len(pictures(run(tmp_path, suite=suite).tests["Fails"])) == 1
+
     def test_a_test_that_has_run_out_of_time_has_it_too(self, tmp_path: Path) -> None:
         # The server is there before the time begins to run: on a busy machine its start may take any time.
         head = SUITE.partition("*** Test Cases")[0].rstrip() + "\nSuite Setup    Start Mock Server\n\n"
