@@ -43,6 +43,9 @@ CUTTING = frozenset(
 _MUTE = ("silence", "hold_network")
 """Faults under which a message that is recorded as sent says nothing about what the owner of an older socket got."""
 
+_WORKS_BELOW = 500
+"""Statuses from here on say that the server cannot serve; anything below is an answer."""
+
 _END_MESSAGES = ("execution_success", "execution_error", "execution_interrupted")
 _RUNS_TO_ITS_END = "success"
 
@@ -172,6 +175,11 @@ class Course:
         return [each for each in self.sockets if each.is_open]
 
 
+def was_served(request: RecordedRequest) -> bool:
+    """Whether a request got an answer that tells of a server that works."""
+    return request.status is not None and request.status < _WORKS_BELOW
+
+
 def course_of(
     evidence: Evidence,
     *,
@@ -197,7 +205,7 @@ def course_of(
         requests=requests,
         jobs=tuple(_jobs(evidence, requests, lives, faults)),
         faults=faults,
-        windows=_windows(lives, faults, steps, sockets, until),
+        windows=_windows(lives, faults, steps, sockets or [each for each in requests if was_served(each)], until),
         steps=tuple(steps),
         exit_status=exit_status,
         ended_at=ended_at,
@@ -264,12 +272,13 @@ def _windows(
     lives: Sequence[LifeSpan],
     faults: Sequence[FaultSpan],
     steps: Sequence[TakenStep],
-    sockets: Sequence[RecordedSocket],
+    contacts: Sequence[RecordedSocket | RecordedRequest],
     until: float,
 ) -> tuple[Window, ...]:
     """Times in which the client was cut off, one for each time that it could have come back in between.
 
-    Cuts that follow each other without a new websocket between them are one: nobody can lose what they do not have.
+    ``contacts`` are its websockets, or, of a client without any, its requests that were served. Cuts that follow each
+    other without a new one between them are one: nobody can lose what they do not have.
     """
     cuts: list[Window] = []
     for life in lives:
@@ -295,7 +304,9 @@ def _windows(
     merged: list[Window] = []
     for cut in sorted(cuts, key=lambda each: (each.began_at, each.ended_at)):
         previous = merged[-1] if merged else None
-        came_between = previous is not None and any(previous.began_at < each.at < cut.began_at for each in sockets)
+        came_between = previous is not None and any(
+            previous.began_at < each.at < cut.began_at and each.life >= previous.life for each in contacts
+        )
         if previous is None or (came_between and cut.began_at > previous.ended_at):
             merged.append(cut)
         else:

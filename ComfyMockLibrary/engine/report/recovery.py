@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from ComfyMockLibrary.engine.report.course import was_served
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ComfyMockLibrary.engine.report.course import Course, Job, Window
     from ComfyMockLibrary.engine.report.habits import Habits
-
-_WORKS_BELOW = 500
-"""Statuses from here on say that the server cannot serve; anything below is an answer."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +99,7 @@ def _connections(course: Course, habits: Habits, window: Window) -> Iterator[flo
                 yield socket.at
         return
     for request in course.requests:
-        works = request.status is not None and request.status < _WORKS_BELOW
-        if works and request.at > window.began_at and request.life >= window.life:
+        if was_served(request) and request.at > window.began_at and request.life >= window.life:
             yield request.at
 
 

@@ -99,6 +99,15 @@ class TestCuts:
         second = restarted(story)
         assert len(course(story, (first, second)).windows) == 2
 
+    def test_a_client_without_a_websocket_is_connected_by_a_request_that_is_served(self, story: Story) -> None:
+        story.request("GET", "/queue")
+        first = restarted(story)
+        story.request("GET", "/queue")
+        second = restarted(story)
+        story.request("GET", "/queue", status=503)
+        third = restarted(story)
+        assert [each.life for each in course(story, (first, second, third)).windows] == [2, 4]
+
     def test_else_they_are_one(self, story: Story) -> None:
         story.connect()
         first = restarted(story)
