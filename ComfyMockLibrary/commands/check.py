@@ -27,7 +27,7 @@ In COMMAND, {url}, {ws_url}, {host} and {port} stand for the address of the serv
 COMFYUI_URL, COMFYUI_WS_URL, COMFYUI_HOST, COMFYUI_PORT. A client that queues jobs by itself shows most.
 
 Exit status: 0 if no outage was failed, 1 if one was not survived, 2 for wrong use, or for a client that does not work
-even when nothing goes wrong.
+even when nothing goes wrong, 130 if it was interrupted.
 
 Examples:
   python -m ComfyMockLibrary check -- node my_client.js {url}
@@ -85,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         if not arguments.command:
             raise ValueError("Say which client: python -m ComfyMockLibrary check -- node my_client.js {url}")
+        _make_sure_of(arguments.output)
         check = Check(
             arguments.command,
             timeout=arguments.timeout,
@@ -93,6 +94,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
         try:
             card = _made(check, outages, arguments)
+        except RuntimeError:
+            check.keep_directory()
+            raise
         finally:
             check.close()
         _write(_FORMATS[arguments.format](card), arguments.output)
@@ -151,7 +155,24 @@ def _write(content: str, output: Path | None) -> None:
     try:
         output.write_text(content, encoding="utf-8")
     except OSError as failure:
-        raise ValueError(f"{shown(output)} cannot be written: {failure.strerror}.") from failure
+        raise _unwritable(output, failure) from failure
+
+
+def _make_sure_of(output: Path | None) -> None:
+    """Raises ValueError where a file cannot be written, before the minutes that a card takes. Changes nothing."""
+    if output is None:
+        return
+    is_new = not output.exists()
+    try:
+        output.open("ab").close()
+    except OSError as failure:
+        raise _unwritable(output, failure) from failure
+    if is_new:
+        output.unlink()
+
+
+def _unwritable(output: Path, failure: OSError) -> ValueError:
+    return ValueError(f"{shown(output)} cannot be written: {failure.strerror}. Name another file with -o FILE.")
 
 
 def _as_text(card: Card) -> str:

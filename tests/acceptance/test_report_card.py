@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from robot_run import PROJECT, RobotProcess, run_robot
 
 from ComfyMockLibrary.engine.report.check import outages_for_one_client
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CLIENTS = PROJECT / "tests" / "clients"
 PYTHON_CLIENT = [sys.executable, str(CLIENTS / "python_client.py"), "{url}"]
@@ -163,16 +162,35 @@ class TestCommandLine:
             (["true"], ("--server", "--port 1"), "The library sets --port itself"),
             (["true"], ("--timeout", "-1"), "is no time; give seconds"),
             (["true"], ("--format", "pdf"), "invalid choice"),
-            ([sys.executable, "-c", "print('bye'); raise SystemExit(3)"], (), "    bye"),
+            (
+                [sys.executable, "-c", "print('bye'); raise SystemExit(3)"],
+                (),
+                "rehearsal.log.\nEnd of its output:\n    bye",
+            ),
         ],
     )
     def test_wrong_use_ends_with_2_and_says_why(
-        self, command: list[str], options: tuple[str, ...], message: str
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        command: list[str],
+        options: tuple[str, ...],
+        message: str,
     ) -> None:
+        monkeypatch.setenv("TMPDIR", str(tmp_path))  # what a failure names is kept
         ran = check(command, options=options)
         assert ran.returncode == 2
         assert message in ran.stderr
         assert "Traceback" not in ran.stderr
+        assert [log for log in re.findall(r"Log: (\S+)\.$", ran.stderr, re.MULTILINE) if not Path(log).exists()] == []
+
+    def test_a_card_that_cannot_be_written_is_not_begun(self, tmp_path: Path) -> None:
+        file = tmp_path / "none" / "card.txt"
+        ran = check(PYTHON_CLIENT, "reset", options=("--output", str(file)))
+        assert (ran.returncode, ran.stderr) == (
+            2,
+            f"{file} cannot be written: No such file or directory. Name another file with -o FILE.\n",
+        )
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])

@@ -104,6 +104,10 @@ class Check:
         self._processes = ClientProcesses()
         self._habits = habits
 
+    def keep_directory(self) -> None:
+        """Leaves the directory where it is, also if nobody has named one: a failure names files in it."""
+        self._temporary = False
+
     def close(self) -> None:
         """Ends everything."""
         self._processes.close()
