@@ -22,6 +22,7 @@ LOOK_INTERVAL = 0.2
 
 REQUEST_TIMEOUT = 5.0
 
+_GONE = "neither in the queue nor in the history"
 _END_MESSAGES = ("execution_success", "execution_error", "execution_interrupted")
 
 
@@ -106,8 +107,8 @@ def wait_for_prompt(client: Client, prompt: QueuedPrompt, timeout: float) -> Pro
     """Waits until a prompt has ended or is lost. At the timeout, a text that says how it stood instead.
 
     The history decides; messages of the server only say when to look. A prompt is lost when it is neither in the queue
-    nor in the history at two looks in a row, unless this life of the server has said that it ended: then the history is
-    late. A look that the deadline cuts short says nothing about the server.
+    nor in the history at two looks in a row; where this life of the server has said that it ended, the history may be
+    late, and has until the deadline. A look that the deadline cuts short says nothing about the server.
     """
     deadline = Deadline(timeout)
     stood: str | None = None
@@ -121,16 +122,16 @@ def wait_for_prompt(client: Client, prompt: QueuedPrompt, timeout: float) -> Pro
             standing = _look(client, prompt.prompt_id, patience)
         except HttpError as failure:
             is_cut_short = isinstance(failure, NoAnswer) and patience < REQUEST_TIMEOUT
-            standing, missed = stood if stood and is_cut_short else str(failure), 0
+            standing = stood if stood and is_cut_short else str(failure)
+        else:
+            missed += 1
         if isinstance(standing, PromptOutcome):
             return standing
-        if standing is None:
-            missed = 0 if client.life_id is not None and client.life_id in ends else missed + 1
-            if missed > 1:
-                return PromptOutcome(
-                    prompt.prompt_id, PromptResult.lost, error="neither in the queue nor in the history"
-                )
-            standing = "neither in the queue nor in the history"
+        if standing != _GONE:
+            missed = 0
+        may_be_late = client.life_id is not None and client.life_id in ends
+        if missed > 1 and (last_look or not may_be_late):
+            return PromptOutcome(prompt.prompt_id, PromptResult.lost, error=_GONE)
         if last_look:
             return standing
         stood = standing
@@ -153,8 +154,8 @@ def _ends(client: Client, prompt: QueuedPrompt) -> list[str | None]:
     ]
 
 
-def _look(client: Client, prompt_id: str, timeout: float) -> PromptOutcome | str | None:
-    """The outcome; a text for a prompt that waits or runs; None for one that the server does not know.
+def _look(client: Client, prompt_id: str, timeout: float) -> PromptOutcome | str:
+    """The outcome; a text for a prompt that waits or runs, or that the server does not know.
 
     The queue is read first: a prompt that ends between the two reads is in the history then.
     """
@@ -167,7 +168,7 @@ def _look(client: Client, prompt_id: str, timeout: float) -> PromptOutcome | str
     with _reading(f"GET {client.endpoint.url}/history/{prompt_id}", history):
         entry = history.get(prompt_id)
         if entry is None:
-            return None
+            return _GONE
         status = entry.get("status") or {}
         if status.get("completed", True):
             return PromptOutcome(prompt_id, PromptResult.success, entry.get("outputs", {}))

@@ -111,6 +111,7 @@ class ApplicationFaultKeywords(FaultComponent):
         """Lets the server forget every prompt that waits or runs: no message, no history, only the status.
 
         Example:
+        | `Hold Execution At`    node=2
         | ${prompt} =    `Queue Prompt`
         | `Lose Queue`
         | `Wait For Prompt`    ${prompt}    lost
@@ -134,6 +135,7 @@ class ApplicationFaultKeywords(FaultComponent):
           - ``prompt``: The prompt. The one that runs if left out.
 
         Example:
+        | `Hold Execution At`    node=2
         | ${prompt} =    `Queue Prompt`
         | `Forget Prompt`    ${prompt}
         | `Wait For Prompt`    ${prompt}    lost

@@ -71,7 +71,8 @@ class PromptKeywords(Component):
         """Waits until the prompt has ended or is lost, and returns what became of it.
 
         The server's history decides, so it does not matter whether the client was connected at the end. A prompt is
-        ``lost`` when the server knows nothing of it any more, as after a restart.
+        ``lost`` when the server knows nothing of it any more, as after a restart. Where the server has said that it
+        ended, its history may be late: that is waited for to the end of the time.
 
         *Args:*
           - ``prompt``: What `Queue Prompt` returned. The client's latest prompt if left out.
