@@ -25,9 +25,9 @@ _INTRODUCTION = """\
 <!-- Made by: python -m mockserver.control.faults_page > docs/faults.md -->
 
 A fault is something that goes wrong on purpose in a life of the mock server. It is a JSON object that names its kind
-under `fault`. Faults are set and cleared through the control API, a second listener on loopback that no fault touches;
-the ready line of a supervised life tells its address as `control_url`. It describes itself at `/openapi.json`. A life
-can also begin with faults: `--faults FILE` takes a JSON list of them.
+under `fault`. Faults are set and cleared through the control API, a second listener on loopback that no fault touches
+but a freeze; the ready line of a supervised life tells its address as `control_url`. It describes itself at
+`/openapi.json`. A life can also begin with faults: `--faults FILE` takes a JSON list of them.
 
 With `CONTROL` for the control API and `SERVER` for the server itself:
 

@@ -42,7 +42,7 @@ def document() -> Json:
         "info": {
             "title": "Control API of a mock ComfyUI",
             "version": __version__,
-            "description": "Steers one life of a mock server and reads its journal. No fault touches it. "
+            "description": "Steers one life of a mock server and reads its journal. No fault touches it but a freeze. "
             "On loopback only, unless the server was given a token.",
         },
         "paths": {

@@ -141,11 +141,14 @@ class Exit(Action, frozen=True, kw_only=True, tag="exit"):
 
 
 class Freeze(Action, frozen=True, kw_only=True, tag="freeze"):
-    """The process stands still (SIGSTOP): sockets stay open, connections are accepted, nothing is answered."""
+    """The process stands still (SIGSTOP): sockets stay open, connections are accepted, nothing is answered.
+
+    The control API stands still with it.
+    """
 
     level: ClassVar[str] = "process"
     thaw_after: Seconds | None = None
-    """Time after which it goes on; until it is thawed if left out."""
+    """Time after which it goes on; until it is thawed, by hand with ``kill -CONT PID``, if left out."""
 
 
 EndsOrFreezes = Crash | Exit | Freeze
@@ -466,7 +469,7 @@ class TruncateAnswer(RequestFault, frozen=True, kw_only=True, tag="truncate_answ
 
 
 class MalformJson(RequestFault, frozen=True, kw_only=True, tag="malform_json"):
-    """Answers are whole for HTTP, but their JSON breaks off."""
+    """Answers are whole for HTTP, but their JSON breaks off; those without JSON break off too: name a ``path``."""
 
 
 class DribbleAnswer(RequestFault, frozen=True, kw_only=True, tag="dribble_answer"):
