@@ -7,6 +7,8 @@ as one that runs. Times are monotonic seconds, the clock of all journals of a ma
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     Made = TypeVar("Made")
 
 Json = dict[str, Any]
+
+Span = tuple[float, float]
+"""From when to when."""
 
 LOOK_INTERVAL = 0.01
 """Seconds between two looks at the journals while something is awaited."""
@@ -187,8 +192,16 @@ class ConnectionLoss:
     back_at: float | None
     """None as long as it is not back."""
 
-    blind_spans: tuple[tuple[float, float], ...] = ()
-    """From when to when attempts are made that nobody sees."""
+    blind_spans: tuple[Span, ...] = ()
+    """When attempts are made that nobody sees."""
+
+    unwatched_spans: tuple[Span, ...] = ()
+    """Those of them in which the server was down and nobody watched its port at all."""
+
+    @property
+    def was_unwatched(self) -> bool:
+        """Whether the server was down since the loss without anybody who watched its port."""
+        return any(end > self.lost_at for _, end in self.unwatched_spans)
 
     @property
     def moments(self) -> list[float]:
@@ -272,8 +285,13 @@ class Evidence:
         """
         sockets = self.sockets(client_id)
         attempts = self.attempts(client_id)
+        unwatched, blind = self._unseen()
         losses = [
-            replace(_loss(socket, socket.closed_at, sockets[position + 1 :], attempts), blind_spans=self._blind_spans())
+            replace(
+                _loss(socket, socket.closed_at, sockets[position + 1 :], attempts),
+                blind_spans=blind,
+                unwatched_spans=unwatched,
+            )
             for position, socket in enumerate(sockets)
             if socket.closed_at is not None and socket.closed_by != "client"
         ]
@@ -291,17 +309,39 @@ class Evidence:
         file.read()
         return file
 
-    def _seen_from_outside(self, kind: str) -> Sequence[Json]:
+    def _seen_from_outside(self, *kinds: str) -> Sequence[Json]:
         """What this library has seen of the server, over all its lives."""
-        return self._news(self._server.outside_file).records(kind) if self._server.lives else ()
+        return self._news(self._server.outside_file).records(*kinds) if self._server.lives else ()
 
-    def _blind_spans(self) -> tuple[tuple[float, float], ...]:
-        """A watched port is let go before the next life can have it, and who comes in between is seen by nobody."""
-        begun = [record["at"] for record in self._seen_from_outside("life_begun")]
-        return tuple(
-            (let_go["at"], min((at for at in begun if at > let_go["at"]), default=float("inf")))
-            for let_go in self._seen_from_outside("watch_over")
-        )
+    def _unseen(self) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+        """When the server was down and nobody watched its port, and when nobody saw who came, for whatever reason.
+
+        A watch begins a little after a life has ended, and is over a little before the next one can have the port.
+        """
+        begun = {record["number"]: record["at"] for record in self._seen_from_outside("life_begun")}
+        watched = {record["at"] for record in self._seen_from_outside("watch_begun")}
+        seen = sorted([*begun.values(), *watched])
+        told = self._told_to_end()
+
+        def until_seen(at: float) -> Span:
+            position = bisect_right(seen, at)
+            return at, seen[position] if position < len(seen) else float("inf")
+
+        downtimes = [
+            until_seen(max(journal.deaf_from(told.get(life.life_id, ())), begun.get(life.number, 0.0)))
+            for life, journal, has_ended in self._lives
+            if has_ended
+        ]
+        let_go = [until_seen(record["at"]) for record in self._seen_from_outside("watch_over")]
+        return tuple(span for span in downtimes if span[1] not in watched), (*downtimes, *let_go)
+
+    def _told_to_end(self) -> Mapping[str, Sequence[float]]:
+        """When each life was told to end, by life id."""
+        told: defaultdict[str, list[float]] = defaultdict(list)
+        for order in self._seen_from_outside("order"):
+            if order["order"].startswith("SIG"):
+                told[order["life_id"]].append(order["at"])
+        return told
 
     def _unless_unchanged(self, name: str, make: Callable[[], list[Made]]) -> list[Made]:
         """What was made last time, unless there are new records, or a life has ended."""
@@ -384,11 +424,7 @@ class Evidence:
         life, journal, has_ended = self._lives[number - 1]
         if not has_ended:
             return None
-        orders = self._seen_from_outside("order")
-        told: list[float] = [
-            each["at"] for each in orders if each["life_id"] == life.life_id and each["order"].startswith("SIG")
-        ]
-        return max([journal.last_at, *told])
+        return max([journal.last_at, *self._told_to_end().get(life.life_id, ())])
 
 
 class _JournalFile:
@@ -408,6 +444,11 @@ class _JournalFile:
         """When the last record was made: nothing is known of the life after that."""
         at: float = self._records[-1]["at"]
         return at
+
+    def deaf_from(self, told: Sequence[float]) -> float:
+        """From when on a life that has ended, and was told to at these moments, may have listened no more."""
+        stopping: list[float] = [record["at"] for record in self.records("life") if record["state"] == "stopping"]
+        return min([*stopping, *told] or [self.last_at])
 
     def records(self, *kinds: str) -> Sequence[Json]:
         """The records that were read, of these kinds or of all."""

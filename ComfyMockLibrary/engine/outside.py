@@ -54,6 +54,10 @@ class OutsideJournal:
         """A client has tried to connect while the server was down."""
         self._write("connection_attempt", {}, at)
 
+    def watch_begun(self) -> None:
+        """Attempts are seen from now on."""
+        self._write("watch_begun", {})
+
     def watch_over(self, at: float) -> None:
         """Attempts are not seen any more from now on, until the next life is ready."""
         self._write("watch_over", {}, at)

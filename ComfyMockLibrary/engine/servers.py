@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ComfyMockLibrary.engine import launchers, platform
-from ComfyMockLibrary.engine.deadline import Deadline, now, pause
+from ComfyMockLibrary.engine.deadline import Deadline, now, pause, wait_until
 from ComfyMockLibrary.engine.endpoint import Endpoint
 from ComfyMockLibrary.engine.evidence import Evidence
 from ComfyMockLibrary.engine.faults import ServerFaults
@@ -42,6 +42,8 @@ _OWN_OPTIONS = {
 
 _PRINTING_OPTIONS = ("-h", "--help", "--version")
 _LOG_EXCERPT_LINES = 20
+_PORT_LOOK_INTERVAL = 0.002
+"""Seconds between looks whether a life that stops has let its port go. A client may be back within a millisecond."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,19 @@ class MockServer:
             except BaseException:
                 self._watch = None
                 raise
+            self._outside.watch_begun()
+
+    def _watch_port_once_let_go(self, deadline: Deadline) -> None:
+        """Watches as soon as a life that stops gracefully listens no more, which is long before it has ended."""
+
+        def look() -> bool | None:
+            try:
+                self.watch_port()
+            except OSError:  # it still listens
+                return None if self.is_running else False
+            return True
+
+        wait_until(look, deadline, interval=_PORT_LOOK_INTERVAL)
 
     def stop_watching_port(self) -> None:
         """Lets clients be refused as before."""
@@ -393,16 +408,21 @@ class ServerManager:
         """Ends a server's life and returns its exit status. One that has ended already stays as it is.
 
         A graceful stop that takes longer than ``shutdown_timeout`` becomes a SIGKILL; so does at once the stop of a
-        frozen server, which cannot do anything gracefully.
+        frozen server, which cannot do anything gracefully. Attempts to connect are watched from when it listens no
+        more, also while it still stops.
         """
         life = server.life
         if life.is_running:
             signal = how if how is StopSignal.SIGKILL or not life.is_frozen else StopSignal.SIGKILL
             server._told(signal.value)
             life.process.stop(signal)
-            if signal is not StopSignal.SIGKILL and life.process.wait(Deadline(shutdown_timeout)) is None:
-                server._told("SIGKILL")
-                life.process.stop(StopSignal.SIGKILL)
+            if signal is not StopSignal.SIGKILL:
+                deadline = Deadline(shutdown_timeout)
+                if watch_attempts:
+                    server._watch_port_once_let_go(deadline)
+                if life.process.wait(deadline) is None:
+                    server._told("SIGKILL")
+                    life.process.stop(StopSignal.SIGKILL)
         status = life.process.wait(Deadline(KILL_TIMEOUT))
         if status is None:
             raise RuntimeError(f"Process {life.pid} did not end within {KILL_TIMEOUT:g} s of SIGKILL.")

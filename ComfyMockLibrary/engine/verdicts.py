@@ -31,6 +31,8 @@ _MOST_UNSEEN = 1000
 _MAX_DOUBLINGS = 1000
 """Any delay is longer than a run lasts then; the next power is soon too large for a float."""
 
+_ONLY_WATCHED = "While the server is down attempts are seen only with `Kill Mock Server    watch_attempts=yes`."
+
 _ALMOST_AT_ONCE = 0.05
 """Seconds within which a first attempt counts as made at once, without a delay."""
 
@@ -131,8 +133,7 @@ class Verdicts:
         if len(delays) < 2:
             raise ExpectationFailed(
                 f"Backoff should be {strategy.value} but cannot be told from {_counted(len(delays), 'delay')}: let the "
-                "client try more often. While the server is down attempts are seen only with "
-                "`Kill Mock Server    watch_attempts=yes`."
+                f"client try more often. {_ONLY_WATCHED}"
             )
 
         def expected(number: int) -> float:
@@ -299,6 +300,8 @@ def _came_close(near: Sequence[RecordedRequest]) -> str:
 
 def _described(loss: ConnectionLoss) -> str:
     """The attempts after a loss, each with the time since then."""
+    if not loss.attempts and loss.was_unwatched:
+        return f"No attempt is recorded since it lost its websocket. {_ONLY_WATCHED}"
     if not loss.attempts:
         return "It has not made an attempt since it lost its websocket."
     told = [f"{each} (after {each.at - loss.lost_at:.3f} s)" for each in loss.attempts]

@@ -109,8 +109,8 @@ class ServerKeywords(Component):
           - ``signal``: ``SIGTERM`` stops it with close frames to its clients; ``SIGKILL`` is a crash.
           - ``shutdown_timeout``: Longest time of a graceful stop; after it comes SIGKILL. Library default if left out.
             A frozen server gets SIGKILL at once.
-          - ``watch_attempts``: Record every attempt to connect while the server is down, for `Get Reconnect Attempts`
-            and `Backoff Should Be`. Clients then see a reset instead of a refusal.
+          - ``watch_attempts``: Record every attempt to connect while the server is down, or still stops and listens no
+            more, for `Get Reconnect Attempts` and `Backoff Should Be`. Clients then see a reset instead of a refusal.
 
         *Returns:* The exit status; a negative number is the signal that ended it. Killing a server that has ended
           already is no error.

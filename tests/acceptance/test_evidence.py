@@ -131,7 +131,8 @@ It Was Lost Less Often
 
 It Stays Away
     [Documentation]    Client should have reconnected within 0.2 s but has not.
-    ...    It has not made an attempt since it lost its websocket.
+    ...    No attempt is recorded since it lost its websocket.
+    ...    While the server is down attempts are seen only with `Kill Mock Server watch_attempts=yes`.
     ...    ${RUNS ON}
     Have A Client    --stays-away
     Restart Mock Server    signal=SIGKILL

@@ -75,6 +75,10 @@ class Story:
         """A client tries to connect while there is no life."""
         self._write(self.outside_file, "connection_attempt", at)
 
+    def watch(self) -> None:
+        """Somebody looks at the port from now on."""
+        self._write(self.outside_file, "watch_begun", self.at + 1e-6)
+
     def stop_watching(self, begin: float, end: float) -> None:
         """Nobody looks at the port any more, until the next life is ready."""
         self._write(self.outside_file, "watch_over", begin)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_helpers import eventually
+from engine_helpers import PATIENCE, eventually
 from test_engine_records import records_of
+from websocket import ABNF, create_connection
 
 from ComfyMockLibrary import StopSignal
 from ComfyMockLibrary.engine.deadline import pause
 from ComfyMockLibrary.engine.journal import EventJournal
 from ComfyMockLibrary.engine.outside import OutsideJournal
+from ComfyMockLibrary.engine.servers import ServerOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +47,7 @@ def test_lives_orders_and_attempts_are_recorded(new_manager: Callable[..., Serve
         {"kind": "order", "life_id": first.life_id, "order": "thaw"},
         {"kind": "order", "life_id": first.life_id, "order": "SIGKILL"},
         {"kind": "life_over", "life_id": first.life_id, "status": -9},
+        {"kind": "watch_begun"},
         {"kind": "connection_attempt"},
         {"kind": "watch_over"},
         {"kind": "life_begun", "life_id": second.life_id, "number": 2, "pid": second.pid},
@@ -123,3 +127,31 @@ def test_a_journal_can_be_closed_while_it_is_asked_whether_it_is_whole(
         patch.setattr(kind, "_file", property(lambda _: next(looks)), raising=False)
         assert journal.lost is None
     journal.close()
+
+
+def test_attempts_are_seen_while_a_life_still_stops(manager: ServerManager) -> None:
+    server = manager.start(ServerOptions(raw=("--grace-time", str(PATIENCE))))
+    client = create_connection(server.ws_url, timeout=PATIENCE)
+    with ThreadPoolExecutor() as pool:
+        killing = pool.submit(manager.kill, server, shutdown_timeout=PATIENCE, watch_attempts=True)
+        while client.recv_frame().opcode != ABNF.OPCODE_CLOSE:
+            pass
+
+        def is_reset() -> bool:
+            assert not killing.done(), "nobody has watched the port while the life stopped"
+            try:
+                with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as attempt:
+                    attempt.recv(1)
+            except ConnectionRefusedError:
+                return False
+            except ConnectionResetError:
+                return True
+            raise AssertionError("somebody serves the port")
+
+        eventually(is_reset)
+        assert not killing.done()
+        client.close()  # now the life has its answer
+        assert killing.result() == 0
+    refused = next(each for each in server.evidence.attempts() if each.outcome == "refused")
+    over = next(record["at"] for record in records_of(server.outside_file) if record["kind"] == "life_over")
+    assert refused.at < over

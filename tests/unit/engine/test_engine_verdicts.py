@@ -39,6 +39,7 @@ def lose_for_a_while(story: Story, *waits: float) -> float:
     """
     story.connect()
     story.end_life()
+    story.watch()
     lost_at = moment = story.at
     for wait in waits[:-1]:
         moment += wait
@@ -109,6 +110,10 @@ class TestReconnection:
         )
         assert story.verdicts.reconnect_attempts(nth=2) == 0
         story.kill()
+        assert "but has lost its websocket again. No attempt is recorded since" in failure(
+            story.verdicts.should_have_reconnected, 0, nth=1
+        )
+        story.watch()
         assert "but has lost its websocket again. It has not made an attempt since" in failure(
             story.verdicts.should_have_reconnected, 0, nth=1
         )
@@ -176,6 +181,24 @@ class TestBackoff:
             story.verdicts.backoff_should_be(strategy, 1.0, None, 0.2)
         else:
             assert failure(story.verdicts.backoff_should_be, strategy, 1.0, None, 0.2)
+
+    @pytest.mark.parametrize(("waits", "is_right"), [((1 + 2, 4, 8), True), ((3, 3, 3), False)])
+    def test_a_server_that_was_down_unwatched_may_have_been_asked(
+        self, story: Story, waits: tuple[float, ...], is_right: bool
+    ) -> None:
+        story.connect()
+        story.kill("SIGTERM")
+        for position, wait in enumerate(waits):
+            story.at = round(story.at + wait - 0.01, 6)
+            if position == 0:
+                story.begin_life()
+                story.at = round(story.at - 0.01, 6)
+            story.connect(status=503)
+            story.at = round(story.at - 0.01, 6)
+        if is_right:
+            story.verdicts.backoff_should_be(BackoffStrategy.exponential, 1.0, None, 0.2)
+        else:
+            assert failure(story.verdicts.backoff_should_be, BackoffStrategy.exponential, 1.0, None, 0.2)
 
     def test_any_delay_is_right_if_the_tolerance_says_so(self, story: Story) -> None:
         lost_at = lose_for_a_while(story, 1, 1, 4)
