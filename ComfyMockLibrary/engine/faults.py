@@ -80,6 +80,8 @@ class Fault:
         """As the control API takes it."""
         self.set_at = now()
         self.is_cleared = False
+        self.warning: str | None = None
+        """Why it may never begin or strike, as the life says that it was set in."""
         self._faults = faults
 
     @property
@@ -318,7 +320,7 @@ class ServerFaults:
     def _set_in_life(self, fault: Fault) -> None:
         life = self._server.life
         try:
-            Control(self.alias, life).set_fault({**fault.description, "id": fault.id})
+            fault.warning = Control(self.alias, life).set_fault({**fault.description, "id": fault.id}).get("warning")
         except ControlFailure:
             if fault.id not in self._records_of(life):  # it has been set, but ends or freezes the process at once
                 raise

@@ -147,6 +147,8 @@ class FaultComponent(Component):
         fault = server.faults.set({"fault": name, **_json(fields), **self._json_of(common)})
         self.session.ends_with(fault, common.get("until", FaultEnd.test))
         logger.info(f"{server.alias}: fault {fault.id}: {fault}")
+        if fault.warning is not None:
+            logger.warn(f"{server.alias}: fault {fault.id} may never begin or strike. {fault.warning}")
         return fault
 
     def disturb(self, name: str, common: Mapping[str, Any], **fields: Any) -> Fault:

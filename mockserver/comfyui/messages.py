@@ -18,6 +18,23 @@ PREVIEW_IMAGE = 1
 TEXT = 3
 PREVIEW_IMAGE_WITH_METADATA = 4
 
+TYPES = (
+    "status",
+    "feature_flags",
+    "execution_start",
+    "execution_cached",
+    "progress_state",
+    "executing",
+    "progress",
+    "executed",
+    "execution_success",
+    "execution_interrupted",
+    "execution_error",
+    "logs",
+    *(f"binary_{event}" for event in (PREVIEW_IMAGE, TEXT, PREVIEW_IMAGE_WITH_METADATA)),
+)
+"""Types of the messages that are ComfyUI's own, as journals and faults name them."""
+
 _IMAGE_FORMAT_NUMBERS: dict[ImageFormat, int] = {"jpeg": 1, "png": 2}
 
 

@@ -32,6 +32,7 @@ def document() -> Json:
             "id": {"type": "string"},
             "state": {"enum": ["waiting", "active", "ended"]},
             "strikes": {"type": "integer", "minimum": 0},
+            "warning": {"type": "string", "description": "Why it may never begin or strike."},
             "seed": {"type": "integer"},
         },
         "required": ["id", "state", "strikes", "seed", "fault"],

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from mockserver.comfyui.messages import AnyMessage, Message
-from mockserver.faults.kinds import TERMINAL
+from mockserver.comfyui.messages import TYPES, AnyMessage, Message
+from mockserver.faults.kinds import TERMINAL, MessageFault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mockserver.faults.kinds import Event, MessageFault, RequestFault
+    from mockserver.faults.kinds import Event, Fault, RequestFault
 
 NO_MESSAGES = ("connected", "disconnected", "request")
 """Events that are no messages."""
+
+_MUCH_ALIKE = 0.8
+"""How much of two names must be the same for one to be taken for a slip of the other."""
 
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")
 
@@ -47,6 +51,22 @@ class Occurrence:
     def prompt_id(self) -> Any:
         """The prompt that it is about."""
         return self.data.get("prompt_id")
+
+
+def doubt_of(fault: Fault) -> str | None:
+    """Why a fault may never meet what it waits for: a name that is nearly one of ComfyUI's.
+
+    Not an error, for clients and faults may send messages of types of their own.
+    """
+    names = [] if fault.when is None else [fault.when.event]
+    if isinstance(fault, MessageFault):
+        names.append(fault.message)
+    known = (*TYPES, *NO_MESSAGES, TERMINAL, "*")
+    for name in names:
+        close = [] if name in known else difflib.get_close_matches(name, known, n=1, cutoff=_MUCH_ALIKE)
+        if close:
+            return f"ComfyUI has no message of the type {name!r}. Did you mean {close[0]!r}?"
+    return None
 
 
 def is_expected(event: Event, occurrence: Occurrence) -> bool:

@@ -8,17 +8,29 @@ from __future__ import annotations
 
 import difflib
 import json
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Seconds = Annotated[float, Meta(ge=0, le=86_400, description="Seconds.")]
 Length = Annotated[int, Meta(ge=0, description="Bytes.")]
 Count = Annotated[int, Meta(ge=1)]
 Probability = Annotated[float, Meta(ge=0, le=1, description="From 0 to 1.")]
 Status = Annotated[int, Meta(ge=200, le=599, description="HTTP status.")]
+FaultId = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_.-]{1,64}(?!\s)$",
+        description="1 to 64 letters of ASCII, digits, dots, hyphens and underscores.",
+    ),
+]
 HeaderValue = Annotated[str, Meta(pattern=r"^[ -~]*(?!\s)$", description="Printable ASCII.")]
+Hex = Annotated[str, Meta(pattern=r"^([0-9a-fA-F]{2} *)*(?!\s)$", description="Pairs of hexadecimal digits.")]
+PathPattern = Annotated[str, Meta(pattern=r"^[/*?[]", description="A path that begins with / or *.")]
 Direction = Literal["to_client", "to_server", "both"]
 Moment = Literal["before", "after"]
 Distribution = Literal["fixed", "uniform", "normal", "lognormal", "pareto"]
@@ -61,7 +73,7 @@ class Event(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """Whom it concerns: the owner of the prompt, the client that connects."""
     method: str | None = None
     """Method of a request."""
-    path: str | None = None
+    path: PathPattern | None = None
     """Path of a request, without ``/api``; ``*`` stands for anything."""
     nth: Count = 1
     """The n-th such event from when the fault was set."""
@@ -76,7 +88,7 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     outlives_restart: ClassVar[bool] = False
     """Whether it concerns the network, which is still disturbed when the server comes back."""
 
-    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}(?!\s)$")] | None = None
+    id: FaultId | None = None
     """Its handle; made from its name if left out."""
     when: Event | None = None
     """The event at which it begins; at once if left out."""
@@ -371,7 +383,7 @@ class SendRawFrame(Action, frozen=True, kw_only=True, tag="send_raw_frame"):
     level: ClassVar[str] = "websocket"
     frame: FrameName | None = None
     """A frame that breaks RFC 6455, or one that a client must take although it is rare."""
-    hex: Annotated[str, Meta(pattern=r"^([0-9a-fA-F]{2} *)*(?!\s)$")] | None = None
+    hex: Hex | None = None
     """Any bytes, for example ``88 02 03 e8``."""
     size: Annotated[int, Meta(ge=1, le=64 * 1024 * 1024)] = 16 * 1024 * 1024
     """Payload of ``oversized`` and ``oversized_announced``."""
@@ -436,7 +448,7 @@ class RequestFault(Matching, frozen=True, kw_only=True):
 
     level: ClassVar[str] = "http"
     method: str | None = None
-    path: str | None = None
+    path: PathPattern | None = None
     """Without ``/api``, as routes are the same with it; ``*`` stands for anything."""
 
 
@@ -646,6 +658,9 @@ def name_of(kind: type[Fault]) -> str:
     return str(kind.__struct_config__.tag)
 
 
+TEXTS = (FaultId, HeaderValue, Hex, PathPattern)
+"""Types of texts that are of a certain form, and say so in words."""
+
 BY_NAME = {name_of(kind): kind for kind in KINDS}
 
 
@@ -666,11 +681,23 @@ def read_fault(description: Any) -> Fault:
     try:
         fault: Fault = msgspec.convert(description, kind)
     except msgspec.ValidationError as failure:
-        raise FaultError(f"{name}: {failure}. Fields: {', '.join(kind.__struct_fields__)}.") from None
+        raise FaultError(
+            f"{name}: {without_regexes(str(failure))}. Fields: {', '.join(kind.__struct_fields__)}."
+        ) from None
     except OverflowError:
         raise FaultError(f"{name}: a number is too large.") from None
     _check(name, fault)
     return fault
+
+
+def without_regexes(message: str, texts: Sequence[Any] = TEXTS) -> str:
+    """What msgspec says of a text, with words instead of regular expressions."""
+    for text in texts:
+        form: Meta = get_args(text)[1]
+        assert form.description is not None
+        words = form.description[0].lower() + form.description[1:].removesuffix(".")
+        message = message.replace(f"`str` matching regex {form.pattern!r}", words)
+    return message
 
 
 def _advice(name: str, known: list[str]) -> str:
@@ -680,6 +707,8 @@ def _advice(name: str, known: list[str]) -> str:
 
 def _check(name: str, fault: Fault) -> None:
     """What the types do not say."""
+    if fault.when is not None and fault.when.event != "request" and (fault.when.method or fault.when.path):
+        raise FaultError(f"{name}: method and path belong to the event 'request', not to {fault.when.event!r}.")
     if isinstance(fault, Action) and fault.times > 1 and fault.when is None:
         raise FaultError(f"{name}: times needs an event under when, at which it happens again.")
     if isinstance(fault, SendRawFrame) and (fault.frame is None) == (fault.hex is None):

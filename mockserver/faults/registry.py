@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from mockserver.faults.events import Occurrence, is_expected
+from mockserver.faults.events import Occurrence, doubt_of, is_expected
 from mockserver.faults.kinds import Action, EndsOrFreezes, Fault, FaultError, Matching, State, as_json, name_of
 from mockserver.network.draws import Direction, Draws
 
@@ -133,7 +133,10 @@ class Standing:
 
     def as_json(self) -> Json:
         """How it stands, for the control API."""
-        return {"id": self.id, "state": self.state, "strikes": self.strikes, "seed": self.seed, **as_json(self.fault)}
+        doubt = doubt_of(self.fault)
+        warning = {} if doubt is None else {"warning": doubt}
+        stands = {"id": self.id, "state": self.state, "strikes": self.strikes, "seed": self.seed, **warning}
+        return {**stands, **as_json(self.fault)}
 
 
 class Registry:
@@ -179,6 +182,9 @@ class Registry:
             self._live[standing.id] = standing
             self._journal.record("fault_set", fault=standing.id, seed=standing.seed, description=as_json(fault))
             wanted.append(standing)
+            doubt = doubt_of(fault)
+            if doubt is not None:
+                log.warning("fault %s may never begin or strike: %s", standing.id, doubt)
         self._changed()
         for standing in wanted:
             if standing.fault.when is None and (but is None or not isinstance(standing.fault, but)):

@@ -10,10 +10,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from mockserver.faults.kinds import AnyFault, Count, Seconds, name_of
+from mockserver.faults.kinds import AnyFault, Count, FaultId, Seconds, name_of
 
 Signal = Literal["SIGTERM", "SIGINT", "SIGKILL"]
-FaultId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}(?!\s)$")]
+OutageName = Annotated[
+    str,
+    Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}(?!\s)$", description="1 to 64 small letters of ASCII, digits, hyphens."),
+]
 
 ALL = "all"
 """What ``clear`` names to end every fault."""
@@ -240,7 +243,7 @@ class Expectation(_Part, frozen=True, kw_only=True):
 class Outage(_Part, frozen=True, kw_only=True):
     """A named sequence of faults and lives that a client is led through, with what a good client does."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}(?!\s)$")]
+    name: OutageName
     """Small letters, digits and hyphens; the name of the file without its ending."""
     title: Annotated[str, Meta(min_length=1, max_length=120)]
     """One line."""

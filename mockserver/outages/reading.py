@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import inspect
 
-from mockserver.faults.kinds import FaultError, as_json, read_fault
+from mockserver.faults.kinds import TEXTS, FaultError, as_json, read_fault, without_regexes
 from mockserver.outages.field_types import alternatives, outage_type, plain, quantity
-from mockserver.outages.outage import ALL, FAULT_EVENTS, LIFE_ENDED, Outage, Step, WaitFor
+from mockserver.outages.outage import ALL, FAULT_EVENTS, LIFE_ENDED, Outage, OutageName, Step, WaitFor
 from mockserver.outages.quantities import duration, share
 from mockserver.outages.yaml_text import Document, Path, Place, YamlError, read_yaml
 
@@ -172,9 +172,7 @@ def _of_msgspec(message: str) -> _Wrong:
     for key, position in _STEP_OF_PATH.findall(where):
         if key or position:
             path.append(key or int(position))
-    words = re.sub(
-        r"`([^`]+)`", lambda part: " or ".join(_WORDS.get(each, each) for each in part[1].split(" | ")), said
-    )
+    words = re.sub(r"`([^`]+)`", _in_words, without_regexes(said, (*TEXTS, OutageName)))
     advice = ""
     expected, _, got = said.partition(", got ")
     if got and "`str" in expected:

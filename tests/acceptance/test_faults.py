@@ -54,6 +54,15 @@ Second
     ).should_have_passed()
 
 
+def test_a_name_with_a_slip_is_warned_of(tmp_path: Path) -> None:
+    run = run_robot(tmp_path, SHARED_SERVER + "First\n    Drop Message    exectued\n")
+    run.should_have_passed()
+    assert (
+        "[ WARN ] main: fault drop_message-1 may never begin or strike. "
+        "ComfyUI has no message of the type 'exectued'. Did you mean 'executed'?"
+    ) in run.printed
+
+
 def test_a_fault_lasts_as_long_as_it_is_told(tmp_path: Path) -> None:
     run_robot(
         tmp_path,

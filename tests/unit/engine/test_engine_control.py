@@ -66,6 +66,11 @@ class TestALifeThatListens:
         with pytest.raises(ValueError, match=words):
             control.set_fault(description)
 
+    def test_a_fault_that_may_never_strike_is_set_with_a_warning(self, control: Control) -> None:
+        said = "ComfyUI has no message of the type 'exectued'. Did you mean 'executed'?"
+        assert control.set_fault({"fault": "drop_message", "message": "exectued"})["warning"] == said
+        assert "warning" not in control.set_fault({"fault": "drop_message", "message": "executed"})
+
     def test_a_fault_that_nobody_has_set_is_not_known(self, control: Control) -> None:
         with pytest.raises(NotKnown, match=r"There is no fault 'a/b'\. Known: none"):
             control.clear_fault("a/b")

@@ -297,7 +297,7 @@ class Stage:
 
     def _set(self, description: dict[str, Any]) -> Any:
         self.told.append(description)
-        return SimpleNamespace(id="the-fault")
+        return SimpleNamespace(id="the-fault", warning=None)
 
     def _set_cursors(self, server: object) -> None:
         assert server is self.server

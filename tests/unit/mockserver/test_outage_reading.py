@@ -67,6 +67,11 @@ ERRORS = {
         "5%, direction: up",
         "10:48: 'up' is none of the words that may stand here. Known: both, to_client, to_server.",
     ),
+    "name of another form": (
+        "name: ",
+        "name: My ",
+        "1:7: Expected 1 to 64 small letters of ASCII, digits, hyphens.",
+    ),
     "number for a text": (
         "words: It notices nothing.",
         "words: 3",

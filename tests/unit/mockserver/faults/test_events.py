@@ -8,8 +8,8 @@ import pytest
 from msgspec import UNSET, convert
 
 from mockserver.comfyui import messages
-from mockserver.faults.events import Occurrence, is_expected, is_request, is_struck
-from mockserver.faults.kinds import DropMessage, Event
+from mockserver.faults.events import Occurrence, doubt_of, is_expected, is_request, is_struck
+from mockserver.faults.kinds import Crash, DropMessage, Event
 
 EXECUTING = Occurrence.of_message(messages.executing("p", "3"), "me")
 ENDED = Occurrence.of_message(messages.executing_ended("p"), "me")
@@ -97,3 +97,17 @@ def test_requests_that_are_meant(method: str | None, path: str | None, requested
 def test_data_that_are_no_object_are_no_data() -> None:
     strange: Any = ["node"]
     assert Occurrence.of_message(messages.Message("executing", strange), None).node is UNSET
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("exectued", "executed"), ("executed_", "executed"), ("binary1", "binary_1"), ("statu", "status")],
+)
+def test_a_name_that_is_nearly_one_of_comfyui_is_doubted(name: str, meant: str) -> None:
+    said = f"ComfyUI has no message of the type {name!r}. Did you mean {meant!r}?"
+    assert doubt_of(DropMessage(message=name)) == doubt_of(Crash(when=Event(event=name))) == said
+
+
+@pytest.mark.parametrize("event", [*ALL, Occurrence("my_extension.done"), Occurrence("terminal"), Occurrence("*")])
+def test_no_other_name_is_doubted(event: Occurrence) -> None:
+    assert doubt_of(DropMessage(message=event.event)) is None
