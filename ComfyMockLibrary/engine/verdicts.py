@@ -6,6 +6,8 @@ from collections import defaultdict
 from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
 from itertools import pairwise
+from math import log
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from ComfyMockLibrary.engine.evidence import route_of, sent_prompts, workflow_of
@@ -409,14 +411,17 @@ def _over_at(
 def _nearest_strategy(delays: Sequence[float]) -> str:
     """Which strategy the delays look like."""
 
-    def distance(strategy: BackoffStrategy) -> float:
-        return sum(
-            abs(seen - _delay(strategy, delays[0], number)) / max(seen, 1e-9)
-            for number, seen in enumerate(delays, start=1)
-        )
+    numbered = [(number, max(seen, 1e-9)) for number, seen in enumerate(delays, start=1)]
 
-    nearest = min(BackoffStrategy, key=distance)
-    return f"They look {nearest.value} with base={delays[0]:.2g} s."
+    def base_of(strategy: BackoffStrategy) -> float:
+        return median(seen / _delay(strategy, 1.0, number) for number, seen in numbered)
+
+    def distance(strategy: BackoffStrategy) -> float:
+        base = base_of(strategy)
+        return round(sum(abs(log(seen / _delay(strategy, base, number))) for number, seen in numbered), 6)
+
+    nearest = min((BackoffStrategy.constant, BackoffStrategy.linear, BackoffStrategy.exponential), key=distance)
+    return f"They look {nearest.value} with base={base_of(nearest):.2g} s."
 
 
 def _most_within_a_second(moments: Sequence[float]) -> int:

@@ -96,7 +96,7 @@ class TestGoodClients:
         ("reconnects-once", "second-outage", "came back once, and not after outage 2"),
         ("floods", "upgrade-refused-403", "attempts, where 20 are plenty"),
         ("floods", "long-outage", "attempts in a second"),
-        ("deaf", "half-open", "held on to a dead connection"),
+        ("deaf", "half-open", "opened no other connection"),
         ("queues-twice", "history-late", "queued its prompt twice"),
         ("believes-messages", "job-socket-lost", "never found its result"),
         ("believes-messages", "job-lost", "still waits for its lost job"),

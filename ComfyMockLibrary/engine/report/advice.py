@@ -15,6 +15,7 @@ Reason = Literal[
     "other id",
     "flood",
     "impatient",
+    "not queued",
     "gave up refused",
     "dropped",
     "twice",
@@ -27,8 +28,8 @@ Reason = Literal[
 ADVICE: dict[Reason, str] = {
     "ended": "Catch what a lost connection raises where it is used, and connect anew: an outage is no reason to end.",
     "not noticed": "React to the end of the websocket, however it ends (also without a close frame): connect anew.",
-    "no heartbeat": "Send pings and give the connection up when no pong comes in time: TCP alone may say nothing for "
-    "hours.",
+    "no heartbeat": "Send pings, give the connection up when no pong comes in time, and connect anew: TCP alone may "
+    "say nothing for hours.",
     "no handshake limit": "Give each attempt a time limit that covers the handshake too, not only the TCP connection.",
     "not back": "Try again until it works, with growing delays that have an upper limit, whatever the error was.",
     "not again": "Set everything up anew after a recovery (handlers, timers, flags), so that the next loss is noticed "
@@ -37,6 +38,7 @@ ADVICE: dict[Reason, str] = {
     "other id": "Give the same clientId in each handshake: the server sends the messages of a job to that id only.",
     "flood": "Wait before each attempt, longer each time, also when the answer is a refusal such as 403 or 400.",
     "impatient": "Wait as long as the header Retry-After says before the same server is asked again.",
+    "not queued": "Queue the job as soon as the server can be asked: /prompt and /history work without a websocket.",
     "gave up refused": "Queue a prompt again that was refused with 429, after the time in Retry-After, or fail loudly.",
     "dropped": "Keep a connection that works: unknown, foreign or repeated messages and slow answers are no reason to "
     "drop it.",

@@ -31,6 +31,9 @@ DEFAULT_LIMIT = 30.0
 FLOOD = 50
 """Attempts in one second that are too many from one client in any outage."""
 
+_NOT_QUEUED: tuple[str, Reason] = ("queued no prompt", "not queued")
+_REFUSED: tuple[str, Reason] = ("queued no prompt that was accepted", "gave up refused")
+
 _TOLERANCE = 0.95
 """How much of a time that it was asked to wait a client has to wait."""
 
@@ -257,7 +260,7 @@ def _reconnects(case: Case) -> Finding:
 def _stays_away(case: Case) -> Finding:
     """What a client does that has not come back at all."""
     if any(each.kind == "silence" for each in case.course.faults):
-        return Finding("open", "held on to a dead connection", "no heartbeat")
+        return Finding("open", "opened no other connection", "no heartbeat")
     began_at = case.course.struck_at or 0.0
     tries = sum(len(each.attempts) for each in case.recoveries)
     handshakes = [each for each in case.course.attempts if each.at > began_at and each.life is not None]
@@ -293,7 +296,7 @@ def _notices(case: Case) -> Finding:
         hangs = any(each.kind == "hang_upgrade" for each in case.course.faults)
         if hangs and not any(each.attempts for each in found):
             return _stays_away(case)
-        what = "waited for the answer to its handshake" if hangs else "held on to a dead connection"
+        what = "waited for the answer to its handshake" if hangs else "opened no other connection"
         return Finding("failed", f"{what} for {_seconds(silence)}", "no handshake limit" if hangs else "no heartbeat")
     return Finding("met" if found[-1].back_at is not None else "open", "", "no heartbeat")
 
@@ -385,7 +388,9 @@ def _finds_result(case: Case) -> Finding:
     if job is None:
         if case.has_ended and case.course.exit_status and case.outage.expectation.waits_at_least is not None:
             return Finding("met")  # it has said that it was refused
-        return Finding("open", "queued no prompt that was accepted", "gave up refused")
+        has_sent = bool(sent_prompts(case.course.requests))
+        text, reason = _REFUSED if has_sent else _NOT_QUEUED
+        return Finding("open", text, reason)
     if is_found(job, case.course, case.habits):
         return Finding("met", "found its result")
     if case.has_ended and (job.ended_at is not None or case.course.exit_status):

@@ -146,6 +146,22 @@ class TestBackoff:
         )
 
     @pytest.mark.parametrize(
+        ("waits", "looks"),
+        [
+            ((1, 3, 3, 3, 3, 3), "constant with base=3 s"),
+            ((4, 1.1, 1, 0.9), "constant with base=1 s"),
+            ((2, 4, 6, 8), "linear with base=2 s"),
+            ((0.5, 1, 2, 4), "exponential with base=0.5 s"),
+        ],
+    )
+    def test_one_delay_that_is_out_of_line_does_not_say_what_they_look_like(
+        self, story: Story, waits: tuple[float, ...], looks: str
+    ) -> None:
+        lose_for_a_while(story, *waits)
+        text = failure(story.verdicts.backoff_should_be, BackoffStrategy.constant, 20.0, None, 0.2)
+        assert text.endswith(f"They look {looks}.")
+
+    @pytest.mark.parametrize(
         ("begin", "end", "is_right"), [(3.0, 3.05, True), (2.5, 2.7, False), (3.3, 3.4, False), (2.0, 4.0, True)]
     )
     def test_an_attempt_may_be_unseen_while_nobody_looks(

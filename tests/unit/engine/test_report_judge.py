@@ -132,7 +132,7 @@ class TestDeadConnections:
         facts = {"windows": [cut()], "faults": [fault("silence")], "sockets": [socket(1.0)]}
         assert judge(case("half-open", is_over=False, until=60.0, **facts)) is None
         found = judged(case("half-open", is_over=False, until=71.0, **facts))
-        assert (found.verdict, found.did[0]) == ("not survived", "held on to a dead connection for 61 s")
+        assert (found.verdict, found.did[0]) == ("not survived", "opened no other connection for 61 s")
         assert found.advice == ADVICE["no heartbeat"]
 
     def test_a_handshake_that_is_waited_for_without_a_limit_has_not(self) -> None:
@@ -367,6 +367,18 @@ class TestPatience:
     def test_to_forget_the_prompt_is_not_to_survive(self) -> None:
         assert judge(self.asked(again=None)) is None
         assert verdict(self.asked(again=None, time_is_up=True)) == ("not survived", "did not queue its prompt again")
+
+
+class TestQueueing:
+    def test_one_that_queues_nothing_without_a_websocket_is_told_that_it_could(self) -> None:
+        found = judged(case("websocket-refused", time_is_up=True))
+        assert (found.verdict, found.did[0], found.advice) == ("not survived", "queued no prompt", ADVICE["not queued"])
+
+    def test_one_whose_prompt_was_refused_is_told_to_queue_it_again(self) -> None:
+        sent = [request(8.0, "/prompt", method="POST", status=429)]
+        found = judged(case("websocket-refused", requests=sent, time_is_up=True))
+        assert found.did[0] == "queued no prompt that was accepted"
+        assert found.advice == ADVICE["gave up refused"]
 
 
 class TestWorkingOn:
