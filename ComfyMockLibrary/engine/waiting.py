@@ -12,6 +12,7 @@ from ComfyMockLibrary.types import ConnectionState
 
 if TYPE_CHECKING:
     from ComfyMockLibrary.engine.client.client import Client
+    from ComfyMockLibrary.engine.faults import Fault
     from ComfyMockLibrary.engine.matching import EventPattern
     from ComfyMockLibrary.engine.servers import MockServer
 
@@ -20,6 +21,8 @@ Since = Event | Literal["start"] | None
 _NEVER = -1
 
 _LAST_EVENTS = 5
+_MOST_FAULTS = 5
+"""How many a failure names."""
 
 
 class ClientWaits:
@@ -219,11 +222,21 @@ class ClientWaits:
         return "The connection that is open is older than the event given as since." if is_old else ""
 
 
-def describe_server(server: MockServer | None) -> list[str]:
-    """State and log of a server, as sentences of a failure."""
+def describe_server(server: MockServer | None, *, but: Fault | None = None) -> list[str]:
+    """State, faults and log of a server, as sentences of a failure, ``but`` for a fault that it is about itself."""
     if server is None:
         return []
-    return [f"Server: {server.life.describe()}.", f"Log: {shown(server.log_file)}."]
+    faults = [each for each in server.faults.all() if each is not but and not each.has_ended]
+    more = f" and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
+    named = ", ".join(map(_described, faults[:_MOST_FAULTS]))
+    faulty = [f"Faults: {named}{more}."] if faults else []
+    return [f"Server: {server.life.describe()}.", *faulty, f"Log: {shown(server.log_file)}."]
+
+
+def _described(fault: Fault) -> str:
+    strikes = fault.strikes
+    struck = "" if strikes == 0 else ", struck once" if strikes == 1 else f", struck {strikes} times"
+    return f"{fault.id} ({fault.state}{struck})"
 
 
 def next_step(server: MockServer | None) -> str:

@@ -112,14 +112,11 @@ class FaultKeywords(Component):
         state, seen = known.state, _times(known.strikes)
         did = f"has struck {seen}" if known.strikes else "has not struck"
         if state == "ended":
-            raise _failure(
-                target,
-                f"Fault '{known.id}' ({known}) cannot strike {_times(strikes)} any more: it has ended and {did}.",
-            )
+            raise _failure(target, known, f"cannot strike {_times(strikes)} any more: it has ended and {did}.")
         raise _failure(
             target,
-            f"Fault '{known.id}' ({known}) did not strike {_times(strikes)} within {limit:g} s: "
-            f"it is {state} and {did}.",
+            known,
+            f"did not strike {_times(strikes)} within {limit:g} s: it is {state} and {did}.",
             "It waits for its event." if state == "waiting" and "when" in known.description else "",
         )
 
@@ -144,7 +141,8 @@ class FaultKeywords(Component):
             should = "should not have struck" if times == 0 else should
             raise _failure(
                 target,
-                f"Fault '{known.id}' ({known}) {should} but did {_times(strikes)}.",
+                known,
+                f"{should} but did {_times(strikes)}.",
                 "This looks only once; `Wait For Fault` waits." if strikes < (times or 1) else "",
             )
 
@@ -164,8 +162,9 @@ class FaultKeywords(Component):
         raise ValueError(f"The mock server of the fault '{fault.id}' is closed, and the fault has ended with it.")
 
 
-def _failure(server: MockServer, what: str, hint: str = "") -> ExpectationFailed:
-    sentences = [what, *describe_server(server), next_step(server) or hint]
+def _failure(server: MockServer, fault: Fault, what: str, hint: str = "") -> ExpectationFailed:
+    about = f"Fault '{fault.id}' ({fault}) {what}"
+    sentences = [about, *describe_server(server, but=fault), next_step(server) or hint]
     return ExpectationFailed(" ".join(filter(None, sentences)))
 
 

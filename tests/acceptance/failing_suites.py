@@ -26,7 +26,7 @@ PLACEHOLDERS = {
     r"position \d\d+": "position MANY",
     r"delays (of|were) [\d., s]+ s": r"delays \1 TIMES",
     r"base=[\d.]+ s": "base=TIME",
-    r"(needed|has made) \d+": r"\1 MANY",
+    r"(needed|has made|active, struck) \d+": r"\1 MANY",
 }
 
 

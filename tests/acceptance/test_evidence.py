@@ -25,6 +25,8 @@ Test Setup    Start Mock Server    alias=main    node_duration=0 s    status_int
 *** Variables ***
 ${LOG}         Log: results/comfymock/main-life-1.log.
 ${RUNS}        Server: running, pid PID. ${LOG}
+${REFUSES}     Server: running, pid PID. Faults: refuse_upgrade-1 (active, struck MANY times). ${LOG}
+${FAILS}       Server: running, pid PID. Faults: fail_request-1 (active, struck once). ${LOG}
 ${RUNS ON}     Server: running, pid PID. Log: results/comfymock/main-life-2.log.
 ${DOWN}        Server: ended with SIGKILL. ${LOG}
 ...            The server is down: start its next life with `Restart Mock Server`.
@@ -160,7 +162,7 @@ Websocket Is Refused
     ...    503 in life 1 (after TIME);
     ...    503 in life 1 (after TIME);
     ...    503 in life 1 (after TIME).
-    ...    ${RUNS}
+    ...    ${REFUSES}
     Have A Client    --base    0.05
     Refuse Upgrade
     Reset Connections
@@ -240,7 +242,7 @@ Prompt Is Not Sent
 Prompt Is Refused
     [Documentation]    A prompt should have been sent once but none was accepted.
     ...    Recorded prompts: POST /prompt (429, life 1).
-    ...    ${RUNS}
+    ...    ${FAILS}
     Fail Request    POST    /prompt    status=429
     Have A Client    --job    --base    3600
     Mock Server Should Have Received    POST    /prompt    status=429    timeout=60 s

@@ -771,6 +771,19 @@ It Has Not Struck
     ${fault} =    Drop Message    progress
     Wait For Fault    ${fault}
 
+Another One Is In Force
+    [Documentation]    Event 'executing' did not come within 0.2 s.
+    ...    ${IS CONNECTED}
+    ...    0 events since position 2.
+    ...    Server: running, pid PID.
+    ...    Faults: lose_queue-1 (waiting), fail_request-1 (active, struck once). ${LOG}
+    Lose Queue    when=executing node=3
+    Fail Request    path=/queue
+    Drop Message    progress
+    Clear Fault    drop_message-1
+    Connection Should Not Be Valid    timeout=10 s
+    Wait For Event    executing
+
 It Has Not Struck Often Enough
     [Documentation]    Fault 'fail_request-1' (fail_request path=/queue status=500 body= content_type=text/plain)
     ...    did not strike 2 times within 0.2 s: it is active and has struck once.

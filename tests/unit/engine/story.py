@@ -6,6 +6,7 @@ import itertools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ComfyMockLibrary.engine.evidence import Evidence
@@ -45,6 +46,11 @@ class Story:
     def describe(self) -> str:
         """Its state in words."""
         return "running, pid 7"
+
+    @property
+    def faults(self) -> Any:
+        """None were set."""
+        return SimpleNamespace(all=list)
 
     @property
     def evidence(self) -> Evidence:
