@@ -145,7 +145,8 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
     = Times =
 
     Times are Robot Framework's, for example ``500 ms`` or ``2 minutes``. Every ``timeout`` is the longest time of its
-    keyword, and the library's default if left out; see `Set Timeout`. Nothing sleeps to be safe: a wait ends when what
+    keyword, and the library's default if left out, see `Set Timeout`, where the keyword does not say otherwise. Nothing
+    sleeps to be safe: a wait ends when what
     it waits for has happened.
 
     = Closing =

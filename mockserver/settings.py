@@ -241,7 +241,8 @@ def _parser() -> argparse.ArgumentParser:
         "--node-duration",
         metavar="SECONDS",
         type=_seconds,
-        help=f"how long each node of a prompt takes (default: {Settings.node_duration})",
+        help=f"how long each node of a prompt takes for which --duration says nothing (default: "
+        f"{Settings.node_duration}, or what --realtime and --strict say)",
     )
     behaviour.add_argument(
         "--strict",
@@ -346,7 +347,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const="DEBUG",
         choices=(*LOG_LEVELS, "CRITICAL"),
-        help="same as --log-level",
+        help="same as --log-level; DEBUG where no level is given",
     )
     add_meaningless_arguments(parser)
 

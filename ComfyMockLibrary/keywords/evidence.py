@@ -301,6 +301,8 @@ class EvidenceKeywords(Component):
           - AssertionError: If the comparison fails.
 
         Example:
+        | `Restart Mock Server`    signal=SIGKILL
+        | `Client Should Have Reconnected`
         | ${sockets} =    `Get Recorded Sockets`    ==    2
         | Should Be Equal    ${sockets[0].closed_by}    life
         """

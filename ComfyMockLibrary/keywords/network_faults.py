@@ -235,6 +235,8 @@ class ByteFaultKeywords(FaultComponent):
         """Lets the server read nothing more: what clients send fills the buffers on the way.
 
         Example:
+        | `Start Mock Server`    status_interval=0
+        | `Connect Client`
         | `Stop Reading`
         | `Wait For Disconnection`    timeout=20 s
         """

@@ -70,7 +70,11 @@ class WebsocketFaultKeywords(FaultComponent):
     def suppress_pong(self, **common: Any) -> Fault:
         """Lets pings of clients be answered by nobody; everything else works.
 
+        Clients take messages for signs of life too: let the server be silent where they are to miss the pong.
+
         Example:
+        | `Start Mock Server`    status_interval=0
+        | `Connect Client`
         | `Suppress Pong`
         | `Wait For Disconnection`    timeout=20 s
         """

@@ -63,7 +63,7 @@ that is itself sending at that moment may see a reset instead of FIN afterwards,
 
 There are three families:
 
-- **happens**: once, or with `when` at each of `times` events. Then it has ended.
+- **happens**: once, or with `when` at each of `times` events (one if left out). Then it has ended.
 - **lasts**: until it is cleared, or for so many `seconds`.
 - **strikes**: lasts too, and meanwhile strikes what matches it: from the `nth` match on, at most `times` times, each
   with a `probability`. With `nth` alone just that match. After its last strike it ends. Where matches are counted for

@@ -34,10 +34,11 @@ class Series:
         subfolder, self._name = os.path.split(path)
         folder = call.stage.folders.inside(kind, subfolder)
         if folder is None:
+            wanted = os.path.abspath(root / subfolder)  # noqa: PTH100 - without the dots, and links as they are
             raise Exception(
                 "**** ERROR: Saving image outside the output folder is not allowed."
-                f"\n full_output_folder: {root / subfolder}\n         output_dir: {root}"
-                f"\n         commonpath: {os.path.commonpath((root, (root / subfolder).absolute()))}"
+                f"\n full_output_folder: {wanted}\n         output_dir: {root}"
+                f"\n         commonpath: {os.path.commonpath((root, wanted))}"
             )
         folder.mkdir(parents=True, exist_ok=True)
         self._kind = kind

@@ -64,6 +64,18 @@ def test_history_shows_cached_outputs_that_were_no_target(theatre: Theatre, prof
     assert list(theatre.run(prompt, "3").outcome.outputs) == shown
 
 
+def test_a_prefix_that_leads_out_fails_with_the_paths_that_it_leads_to(theatre: Theatre) -> None:
+    prompt = {"1": empty_image(), "2": node("SaveImage", images=["1", 0], filename_prefix="../../x/a")}
+    error = theatre.run(prompt, "2").outcome.messages[-1][1]
+    out = theatre.stage.folders["output"]
+    assert error["exception_message"].splitlines() == [
+        "**** ERROR: Saving image outside the output folder is not allowed.",
+        f" full_output_folder: {out.parent.parent / 'x'}",
+        f"         output_dir: {out}",
+        f"         commonpath: {out.parent.parent}",
+    ]
+
+
 def test_earlier_outputs_stay_when_a_later_node_fails(theatre: Theatre) -> None:
     prompt = {
         "1": empty_image(),
