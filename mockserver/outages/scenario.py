@@ -138,9 +138,11 @@ class Scenario:
             body = json.dumps({"prompt": order.workflow or _small_workflow(), **owner}).encode()
             head = ("POST /prompt HTTP/1.1", "Host: 127.0.0.1", "Connection: close", f"Content-Length: {len(body)}")
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-            writer.write("\r\n".join((*head, "", "")).encode() + body)
-            answer = await reader.read()
-            writer.close()
+            try:
+                writer.write("\r\n".join((*head, "", "")).encode() + body)
+                answer = await reader.read()
+            finally:
+                writer.close()
             if b" 200 " not in answer[:16]:
                 log.warning("scenario %s: the prompt was not queued: %r", self._outage.name, answer[:300])
 
