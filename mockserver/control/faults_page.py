@@ -70,9 +70,10 @@ There are three families:
   each client on its own (messages, pongs), it ends by itself only if `who` names a client. A fault that holds something
   ends when it is cleared.
 
-Each **strike** is counted and is a record `fault_struck`: each time that a fault happens, also where it met nobody since
-no such client was there; each match that one strikes; of one that lasts, what its kind has to tell. Those that only change
-how the server listens (`refuse_connections`, `ignore_connections`, `slow_accept`) tell nothing: nobody sees whom they met.
+Each **strike** is counted and is a record `fault_struck`: each time that a fault happens, also where it met nobody
+since no such client was there; each match that one strikes; of one that lasts, what its kind has to tell. Those that
+only change how the server listens (`refuse_connections`, `ignore_connections`, `slow_accept`) tell nothing: nobody sees
+whom they met.
 
 Where several faults match, the one that was set first strikes. Clearing a fault lets go on what it holds back or
 delays; so does the end of its `seconds`, and that of the life. `POST /release` clears those that hold executions or the
