@@ -441,8 +441,8 @@ class _JournalFile:
 
     @property
     def last_at(self) -> float:
-        """When the last record was made: nothing is known of the life after that."""
-        at: float = self._records[-1]["at"]
+        """When the last record was made: nothing is known of the life after that. 0 without any."""
+        at: float = self._records[-1]["at"] if self._records else 0.0
         return at
 
     def deaf_from(self, told: Sequence[float]) -> float:

@@ -447,7 +447,7 @@ class Journals(Target):
             at = rng.randrange(len(data))
             data = data[:at] if rng.random() < 0.5 else data[:at] + b"\n" + rng.choice(ODD_BYTES) + data[at:]
         path.write_bytes(data)
-        life = SimpleNamespace(number=1, journal_file=path, is_running=False)
+        life = SimpleNamespace(number=1, life_id="a", journal_file=path, is_running=False)
         evidence = Evidence(SimpleNamespace(alias="a", lives=[life], outside_file=path.with_name("none")))  # type: ignore[arg-type]
         try:
             evidence.requests()

@@ -271,3 +271,8 @@ def test_a_prompt_that_is_too_long_is_known_by_its_digest(story: Story) -> None:
         "request", request=1, method="POST", path="/prompt", headers={}, remote="", length=9, body=None, digest="a1"
     )
     assert [workflow_of(each) for each in story.evidence.requests()] == ["a1"]
+
+
+def test_a_life_without_a_journal_is_no_loss(story: Story) -> None:
+    story.lives.append(ToldLife(2, story.directory / "nothing.jsonl", "id-2", is_running=False))
+    assert story.evidence.losses() == []
