@@ -7,6 +7,7 @@ import gc
 import hashlib
 import inspect
 import random
+import socket
 import ssl
 import subprocess
 import sys
@@ -80,6 +81,7 @@ class Traffic:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._sockets: list[socket.socket] = []
         self._messages = 0
         self._answers = 0
         self.changes = 0
@@ -91,28 +93,36 @@ class Traffic:
 
     async def run(self) -> None:
         """Three websockets and three keep-alive HTTP clients, until it is enough."""
-        connector = aiohttp.TCPConnector(ssl=False, limit=0)
-        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(30)) as session:
+        async with self._session(limit=0) as session:
             clients = [self._echo(session, f"client {number}", number) for number in range(3)]
             await asyncio.gather(*clients, *(self._exchange(number) for number in range(3)))
+        while any(each.fileno() >= 0 for each in self._sockets):  # aiohttp does not wait for the end of TLS
+            await asyncio.sleep(0.01)
+
+    def _session(self, limit: int) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(ssl=False, limit=limit, socket_factory=self._new_socket)
+        return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(30))
+
+    def _new_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        self._sockets.append(socket.socket(*address[:3]))
+        return self._sockets[-1]
 
     async def _echo(self, session: aiohttp.ClientSession, name: str, seed: int) -> None:
         chance = random.Random(seed)
-        async with session.ws_connect(f"{self._url}/ws?clientId={name}", max_msg_size=0) as socket:
+        async with session.ws_connect(f"{self._url}/ws?clientId={name}", max_msg_size=0) as websocket:
             sent = 0
             while not self.is_enough:
                 burst = [f"{sent + number} " + "x" * chance.choice((10, 1000, 70_000)) for number in range(3)]
                 for text in burst:
-                    await socket.send_str(text)
+                    await websocket.send_str(text)
                 for text in burst:
-                    assert await socket.receive_str() == text
+                    assert await websocket.receive_str() == text
                 sent += len(burst)
                 self._messages += len(burst)
 
     async def _exchange(self, seed: int) -> None:
         chance = random.Random(seed)
-        connector = aiohttp.TCPConnector(ssl=False, limit=1)
-        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(30)) as session:
+        async with self._session(limit=1) as session:
             while not self.is_enough:
                 data = pattern(chance.choice((10, 5000, 400_000)))
                 async with session.post(f"{self._url}/digest", data=data) as answer:
