@@ -146,8 +146,7 @@ class ComfyMockLibrary(DynamicCore):  # type: ignore[misc]  # its base has no ty
 
     Times are Robot Framework's, for example ``500 ms`` or ``2 minutes``. Every ``timeout`` is the longest time of its
     keyword, and the library's default if left out, see `Set Timeout`, where the keyword does not say otherwise. Nothing
-    sleeps to be safe: a wait ends when what
-    it waits for has happened.
+    sleeps to be safe: a wait ends when what it waits for has happened.
 
     = Closing =
 

@@ -309,9 +309,9 @@ class Evidence:
         file.read()
         return file
 
-    def _seen_from_outside(self, *kinds: str) -> Sequence[Json]:
+    def _seen_from_outside(self, kind: str) -> Sequence[Json]:
         """What this library has seen of the server, over all its lives."""
-        return self._news(self._server.outside_file).records(*kinds) if self._server.lives else ()
+        return self._news(self._server.outside_file).records(kind) if self._server.lives else ()
 
     def _unseen(self) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
         """When the server was down and nobody watched its port, and when nobody saw who came, for whatever reason.
