@@ -86,7 +86,7 @@ class Socket:
         """Whether nothing more is sent on it, although it stays open."""
         self.feature_flags: Json = _NO_FLAGS
         self.ended_with: int | None = None
-        """Close code of the connection, where it ended in a way that aiohttp has no code for."""
+        """Close code of the connection, where aiohttp has another one or none."""
         self._protocol = request.protocol
         self._may_negotiate = True
 
@@ -150,7 +150,10 @@ class Socket:
         """Ends the connection: answers the client's close frame, unless that is itself an answer."""
         transport = self.transport
         if not self.is_closing and not self.is_mute:
+            said = self.response.close_code  # which aiohttp forgets where the answer cannot be sent any more
             await self.response.close(drain=False)
+            if self.ended_with is None:
+                self.ended_with = said
         elif transport is not None:
             transport.close()
 

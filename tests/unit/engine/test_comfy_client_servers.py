@@ -238,9 +238,10 @@ def test_validation_tells_a_frozen_server_from_a_good_one(
 
 
 def test_a_close_says_the_code_to_a_frozen_server_and_does_not_wait_for_its_answer(
-    manager: ServerManager, server: MockServer, connect: Callable[..., ComfyClient], monkeypatch: pytest.MonkeyPatch
+    manager: ServerManager, connect: Callable[..., ComfyClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(comfy_client, "CLOSE_TIMEOUT", 10 * PATIENCE)
+    server = manager.start(ServerOptions(status_interval=0))  # one that writes to a closed connection reads no more
     client = connect(server, ping_interval=None)
     manager.freeze(server)
     finished(client.close)
