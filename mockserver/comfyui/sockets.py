@@ -86,7 +86,7 @@ class Socket:
         """Whether nothing more is sent on it, although it stays open."""
         self.feature_flags: Json = _NO_FLAGS
         self.ended_with: int | None = None
-        """Close code of the connection, where aiohttp has another one or none."""
+        """Close code with which the connection ended, as aiohttp may forget it. None while it is not known."""
         self._protocol = request.protocol
         self._may_negotiate = True
 
