@@ -120,7 +120,7 @@ def test_the_address_is_in_the_environment_beside_what_was_asked_for(
 
 def test_stdin_stays_open_until_the_end(start: Callable[..., ClientProcess]) -> None:
     process = start("import sys; print('ready'); sys.stdin.read(); print('stdin has ended')")
-    wait_for_output(process, "ready")
+    wait_for_output(process, "ready\n")  # the end of the line is a write of its own
 
     assert process.stop(shutdown_timeout=WAIT) == -signal.SIGTERM
     assert process.output() == "ready\n"
